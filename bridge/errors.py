@@ -1,0 +1,89 @@
+"""What a caller of the service can be told, and how predictor errors look from outside.
+
+One shape everywhere: ``{"error": {"code", "message", "hint"}}``. A message says what is wrong, the hint what to do.
+"""
+
+from __future__ import annotations
+
+from adapters import errors as predictor
+
+
+class BridgeError(Exception):
+    """Base of every error of the service; ``status`` is its HTTP status, ``code`` its stable name."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+    def as_json(self) -> dict[str, dict[str, str]]:
+        return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+
+
+class InvalidRequest(BridgeError):
+    status, code = 400, "invalid_request"
+
+
+class Unauthorized(BridgeError):
+    status, code = 401, "unauthorized"
+
+
+class Forbidden(BridgeError):
+    status, code = 403, "forbidden"
+
+
+class NotFound(BridgeError):
+    status, code = 404, "not_found"
+
+
+class Conflict(BridgeError):
+    status, code = 409, "conflict"
+
+
+class TooLarge(BridgeError):
+    status, code = 413, "too_large"
+
+
+class TooManyRequests(BridgeError):
+    status, code = 429, "too_many_requests"
+
+
+class Overloaded(BridgeError):
+    status, code = 503, "overloaded"
+
+
+class UpstreamError(BridgeError):
+    """A predictor error on its way out; status and code come from ``PREDICTOR_STATUS``."""
+
+
+# First match counts, so the narrow classes stand before the wide ones.
+PREDICTOR_STATUS: tuple[tuple[type[predictor.PredictorError], int, str], ...] = (
+    (predictor.InvalidReference, 400, "invalid_reference"),
+    (predictor.ModelNotFound, 404, "model_not_found"),
+    (predictor.AccessDenied, 403, "access_denied"),
+    (predictor.Unsupported, 422, "unsupported_model"),
+    (predictor.BadFrame, 422, "bad_frame"),
+    (predictor.BadOutput, 502, "bad_output"),
+    (predictor.OutOfMemory, 503, "out_of_memory"),
+    (predictor.RateLimited, 429, "rate_limited"),
+    (predictor.PredictTimeout, 504, "predict_timeout"),
+    (predictor.Unavailable, 503, "unavailable"),
+    (predictor.PredictorError, 502, "predictor_error"),
+)
+
+
+def predictor_code(error: predictor.PredictorError) -> str:
+    return next(code for kind, _, code in PREDICTOR_STATUS if isinstance(error, kind))
+
+
+def from_predictor(error: predictor.PredictorError) -> BridgeError:
+    """The service's form of a predictor error."""
+    _, status, code = next(row for row in PREDICTOR_STATUS if isinstance(error, row[0]))
+    outer = UpstreamError(error.message, hint=error.hint, code=code)
+    outer.status = status
+    return outer
