@@ -79,6 +79,21 @@ def mark_taxa(root: int, files: list[int], hypernyms: list[list[int]]) -> None:
         waiting.extend(below.get(synset, ()))
 
 
+def subtree_sizes(hypernyms: list[list[int]]) -> list[int]:
+    """For each synset, how many synsets stand below it or are it."""
+    sizes = [0] * len(hypernyms)
+    for synset in range(len(hypernyms)):
+        seen, waiting = {synset}, [synset]
+        while waiting:
+            for parent in hypernyms[waiting.pop()]:
+                if parent not in seen:
+                    seen.add(parent)
+                    waiting.append(parent)
+        for above in seen:
+            sizes[above] += 1
+    return sizes
+
+
 def build(wordnet: Path) -> dict[str, np.ndarray]:
     """The arrays of the lexicon file, as `lexicon.Lexicon` reads them."""
     numbers, files, offsets = read_synsets(wordnet / "data.noun")
@@ -98,6 +113,7 @@ def build(wordnet: Path) -> dict[str, np.ndarray]:
             [counts.get((lemma, n + 1), 0) for lemma in lemmas for n in range(len(senses[lemma]))], np.uint16
         ),
         "files": np.array(files, np.uint8),
+        "sizes": np.array(subtree_sizes(hypernyms), np.int32),
         "hypernym_counts": np.array([len(above) for above in hypernyms], np.uint8),
         "hypernyms": np.array([parent for above in hypernyms for parent in above], np.int32),
         "plurals": text("\n".join(f"{plural}\t{singular}" for plural, singular in plurals)),

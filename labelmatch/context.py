@@ -1,0 +1,163 @@
+"""What labels mean in each other's company, and which meanings of one list are kinds of the other's.
+
+All of it is arrays over the two lists at once; nothing loops over pairs of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelmatch.lexicon import lexicon
+from labelmatch.meaning import Meaning
+
+KIN_FORCE = 3.0  # how far relatives among the other labels move the odds of a sense (as exp(force * support))
+KIN_HALF = 2.0  # that many relatives give half of the support
+COMPANY_FORCE = 3.0  # the same for the words that the vocabulary names as company
+HINT_FORCE = 4.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
+
+
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """The meanings of a list of labels laid end to end.
+
+    Rows are senses: node, weight (after context; a phrase's add up to 1), phrase. Phrases: label, cost, head.
+    Entries are the steps of the rows' paths: node, steps, row.
+    """
+
+    row_node: NDArray[np.int32]
+    row_weight: NDArray[np.float64]
+    row_phrase: NDArray[np.int64]
+    phrase_label: NDArray[np.int64]
+    phrase_cost: NDArray[np.float64]
+    phrase_head: NDArray[np.bool_]
+    entry_node: NDArray[np.int32]
+    entry_steps: NDArray[np.int16]
+    entry_row: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Pairs of phrases one of which is the other or a kind of it: model phrase, task phrase, share of the meaning that
+    is meant (0 to 1), least steps between them, and the node they meet in."""
+
+    model_phrase: NDArray[np.int64]
+    task_phrase: NDArray[np.int64]
+    share: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    node: NDArray[np.int64]
+
+
+def lay_out(meanings: Sequence[Meaning]) -> Senses:
+    """The rows, phrases and entries of all labels, in the order of the labels."""
+    row_counts = np.array([len(m.nodes) for m in meanings], np.int64)
+    phrase_counts = np.array([len(m.phrases) for m in meanings], np.int64)
+    entry_counts = np.array([len(m.path_nodes) for m in meanings], np.int64)
+    phrases = [phrase for m in meanings for phrase in m.phrases]
+    return Senses(
+        row_node=joined([m.nodes for m in meanings], np.int32),
+        row_weight=joined([m.weights for m in meanings], np.float64),
+        row_phrase=shifted([m.phrase_of for m in meanings], row_counts, phrase_counts),
+        phrase_label=np.repeat(np.arange(len(meanings)), phrase_counts),
+        phrase_cost=np.array([phrase.cost for phrase in phrases], np.float64),
+        phrase_head=np.array([phrase.head for phrase in phrases], np.bool_),
+        entry_node=joined([m.path_nodes for m in meanings], np.int32),
+        entry_steps=joined([m.path_steps for m in meanings], np.int16),
+        entry_row=shifted([m.path_rows for m in meanings], entry_counts, row_counts),
+    )
+
+
+def joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
+    return np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
+
+
+def shifted(parts: Sequence[NDArray[np.int32]], counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indexes into each label's own rows, made indexes into all of them."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else np.empty(0, np.int64)
+    return joined(parts, np.int64) + np.repeat(offsets, counts)
+
+
+def weigh(both: Sequence[Senses], words: frozenset[str], hints: Sequence[Sequence[Sequence[int]]]) -> list[Senses]:
+    """The same senses with weights that fit their company.
+
+    both: the model's senses and the task's. words: every label of both lists, in words.
+    hints: for each list and label, the nodes that its path or brackets name.
+    """
+    known = lexicon()
+    crowd = np.zeros(known.node_count)
+    for senses in both:
+        crowd += np.bincount(
+            senses.entry_node, weights=senses.row_weight[senses.entry_row], minlength=known.node_count
+        )
+    favoured = {node: len(company & words) for node, company in known.company.items()}
+    return [reweigh(senses, crowd, favoured, hint) for senses, hint in zip(both, hints, strict=True)]
+
+
+def reweigh(
+    senses: Senses, crowd: NDArray[np.float64], favoured: dict[int, int], hints: Sequence[Sequence[int]]
+) -> Senses:
+    if not len(senses.row_node):
+        return senses
+    information = lexicon().information
+    others = np.maximum(crowd[senses.entry_node] - senses.row_weight[senses.entry_row], 0.0)
+    kin = information[senses.entry_node] * others / (others + KIN_HALF)
+    first_entry = np.searchsorted(senses.entry_row, np.arange(len(senses.row_node)))
+    force = KIN_FORCE * np.maximum.reduceat(kin, first_entry)
+    if favoured:
+        table = np.zeros(len(information))
+        for node, count in favoured.items():
+            table[node] = min(count, 3) / 3 + (0.5 if count else 0.0)
+        force += COMPANY_FORCE * table[senses.row_node]
+    for label, nodes in enumerate(hints):
+        if nodes:
+            hinted = np.isin(senses.entry_node, nodes)
+            rows = np.unique(senses.entry_row[hinted])
+            force[rows[senses.phrase_label[senses.row_phrase[rows]] == label]] += HINT_FORCE
+    weight = senses.row_weight * np.exp(force)
+    totals = np.bincount(senses.row_phrase, weights=weight, minlength=len(senses.phrase_label))
+    return Senses(
+        senses.row_node,
+        weight / totals[senses.row_phrase],
+        senses.row_phrase,
+        senses.phrase_label,
+        senses.phrase_cost,
+        senses.phrase_head,
+        senses.entry_node,
+        senses.entry_steps,
+        senses.entry_row,
+    )
+
+
+def link(model: Senses, task: Senses) -> Links:
+    """Every model phrase with the task phrases that it means or is a kind of.
+
+    The share of a pair is the sum over the model's senses of their weight, where the task's sense stands on their
+    path, times the square root of the task's weight: the two lists are about the same pictures, so that a meaning
+    that both can have is likelier than either alone says.
+    """
+    order = np.argsort(task.row_node, kind="stable")
+    nodes = task.row_node[order]
+    left = np.searchsorted(nodes, model.entry_node, "left")
+    count = np.searchsorted(nodes, model.entry_node, "right") - left
+    hits = np.nonzero(count)[0]
+    entry = np.repeat(hits, count[hits])
+    within = np.arange(len(entry)) - np.repeat(np.cumsum(count[hits]) - count[hits], count[hits])
+    task_row = order[np.repeat(left[hits], count[hits]) + within]
+    model_row = model.entry_row[entry]
+
+    model_phrase, task_phrase = model.row_phrase[model_row], task.row_phrase[task_row]
+    share = model.row_weight[model_row] * np.sqrt(task.row_weight[task_row])
+    steps = model.entry_steps[entry].astype(np.int64)
+    if not len(share):
+        empty = np.empty(0, np.int64)
+        return Links(empty, empty, np.empty(0), empty, empty)
+    key = model_phrase * (len(task.phrase_label) + 1) + task_phrase
+    by_key = np.lexsort((steps, -share, key))
+    first = np.nonzero(np.diff(key[by_key], prepend=-1))[0]
+    best = by_key[first]
+    # Two roads from one sense to the same kind count once: the sum is bounded by 1.
+    total = np.minimum(np.add.reduceat(share[by_key], first), 1.0)
+    return Links(model_phrase[best], task_phrase[best], total, steps[best], model.entry_node[entry][best].astype(np.int64))

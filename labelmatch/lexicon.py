@@ -1,0 +1,236 @@
+"""What words mean: WordNet's nouns, with our own vocabulary on top.
+
+A meaning is a *node*, an integer: WordNet's synsets come first, the vocabulary's own meanings after them. Everything is
+loaded on the first call of `lexicon()`, about 0.1 s and 50 MB, and is read-only from then on; caches are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelmatch.vocabulary import Vocabulary, read_vocabulary
+
+DATA = Path(__file__).parent / "data"
+WORDNET_FILE = DATA / "wordnet-nouns.npz"
+VOCABULARY_FILE = DATA / "vocabulary.txt"
+
+# Numbers of WordNet's lexicographer files, see lexnames(5WN).
+GROUP_FILE, PERSON_FILE = 14, 18
+PHYSICAL_FILES = frozenset({3, 5, 6, 8, 13, 17, PERSON_FILE, 19, 20, 27})  # tops, animal, artifact, body, food, object, ...
+INSTANCE_BIT = 64  # set on the file number of a synset that names one thing in the world ("Mercury" the god)
+
+PERSON_WEIGHT = 0.15  # toaster, printer and hot dog are persons too, to WordNet; a label seldom means those
+ABSTRACT_WEIGHT = 0.15
+INSTANCE_WEIGHT = 0.02
+PINNED_SHARE = 0.85  # how sure a line of the vocabulary is about a word that WordNet reads otherwise
+MAX_SENSES = 6
+MAX_STEPS = 15
+
+# (ending, its singular), tried in this order, from morphy(7WN).
+ENDINGS = (
+    ("ches", "ch"),
+    ("shes", "sh"),
+    ("ses", "s"),
+    ("xes", "x"),
+    ("zes", "z"),
+    ("ies", "y"),
+    ("ives", "ife"),
+    ("lves", "lf"),
+    ("men", "man"),
+    ("oes", "o"),
+    ("s", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """One meaning of a phrase; the weights of a phrase's senses add up to 1."""
+
+    node: int
+    weight: float
+
+
+class Lexicon:
+    """Phrases to senses, senses to what they are kinds of."""
+
+    def __init__(self, wordnet: Path = WORDNET_FILE, vocabulary: Path = VOCABULARY_FILE) -> None:
+        with np.load(wordnet, allow_pickle=False) as arrays:
+            lemmas = arrays["lemmas"].tobytes().decode("utf-8").split("\n")
+            self._sense_starts = starts(arrays["sense_counts"])
+            self._senses = arrays["senses"]
+            self._tags = arrays["tags"]
+            self._files = arrays["files"]
+            self._sizes = arrays["sizes"]
+            self._hypernym_starts = starts(arrays["hypernym_counts"])
+            self._hypernyms = arrays["hypernyms"]
+            plurals = arrays["plurals"].tobytes().decode("utf-8").split("\n")
+        self._lemmas = dict(zip(lemmas, range(len(lemmas)), strict=True))
+        for lemma, number in list(self._lemmas.items()):
+            if "-" in lemma:  # "t-shirt" is looked up as "t shirt"
+                self._lemmas.setdefault(lemma.replace("-", " "), number)
+        self._plurals = dict(line.split("\t") for line in plurals)
+        self._own_nodes: dict[str, int] = {}
+        self._pinned: dict[str, list[int]] = {}
+        self._own_hypernyms: dict[int, list[int]] = {}
+        self.company: dict[int, frozenset[str]] = {}
+        self._apply(read_vocabulary(vocabulary))
+        self.node_count = len(self._sizes) + len(self._own_nodes)
+        self.information = self._information()
+
+    # -- words
+
+    def knows(self, phrase: str) -> bool:
+        """Whether the phrase stands in WordNet or the vocabulary as it is (lower case, words apart)."""
+        return phrase in self._lemmas or phrase in self._pinned or phrase in self._own_nodes
+
+    @lru_cache(maxsize=65_536)  # noqa: B019 - there is one Lexicon, and it lives as long as the process
+    def singular(self, phrase: str) -> str:
+        """The phrase with its last word in the singular; as it is where no rule gives a known word.
+
+        >>> lexicon().singular("traffic lights")
+        'traffic light'
+        """
+        if phrase in self._plurals:
+            return self._plurals[phrase]
+        front, _, word = phrase.rpartition(" ")
+        prefix = front + " " if front else ""
+        if word in self._plurals:
+            return prefix + self._plurals[word]
+        for ending, replacement in ENDINGS:
+            if word.endswith(ending) and len(word) > len(ending) + 1:
+                candidate = word.removesuffix(ending) + replacement
+                if self.knows(prefix + candidate) or self.knows(candidate):
+                    return prefix + candidate
+        return phrase
+
+    def find(self, phrase: str) -> str | None:
+        """The known phrase that this one is a form of: itself, its singular, or itself written in one word."""
+        singular = self.singular(phrase)
+        if self.knows(phrase) and (singular == phrase or not self.knows(singular) or self._frequent(phrase)):
+            return phrase
+        if self.knows(singular):
+            return singular
+        if self.knows(phrase):
+            return phrase
+        if " " in phrase:
+            glued = phrase.replace(" ", "")
+            for candidate in (glued, self.singular(glued)):
+                if len(candidate) > 4 and self.knows(candidate):
+                    return candidate
+        return None
+
+    def _frequent(self, phrase: str) -> bool:
+        """A plural is a word of its own (glasses, scissors) where we say so or WordNet has counted it."""
+        if phrase in self._pinned or phrase in self._own_nodes:
+            return True
+        lemma = self._lemmas[phrase]
+        return bool(self._tags[self._sense_starts[lemma]] > 0)
+
+    @lru_cache(maxsize=65_536)  # noqa: B019
+    def senses(self, phrase: str) -> tuple[Sense, ...]:
+        """The senses of a phrase that `find` returned, heaviest first; () for an unknown one.
+
+        Weights start from WordNet's counts, smoothed by rank, and are lowered for senses that one cannot see, for
+        persons and for single things, then shared with what the vocabulary says.
+        """
+        weights: dict[int, float] = {}
+        lemma = self._lemmas.get(phrase)
+        if lemma is not None:
+            for rank, index in enumerate(range(self._sense_starts[lemma], self._sense_starts[lemma + 1])):
+                node = int(self._senses[index])
+                weights[node] = (float(self._tags[index]) + 3.0 * 0.6**rank) * self._likelihood(node)
+            total = sum(weights.values())
+            weights = {node: weight / total for node, weight in weights.items()}
+        pinned = self._pinned.get(phrase) or ([self._own_nodes[phrase]] if phrase in self._own_nodes else [])
+        if pinned:
+            rest = 1 - PINNED_SHARE if weights else 0.0
+            weights = {node: weight * rest for node, weight in weights.items()}
+            for node in pinned:
+                weights[node] = weights.get(node, 0.0) + (1 - rest) / len(pinned)
+        ranked = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:MAX_SENSES]
+        total = sum(weight for _, weight in ranked)
+        return tuple(Sense(node, weight / total) for node, weight in ranked)
+
+    def _likelihood(self, node: int) -> float:
+        file = int(self._files[node])
+        if file & INSTANCE_BIT:
+            return INSTANCE_WEIGHT
+        if file == PERSON_FILE:
+            return PERSON_WEIGHT
+        return 1.0 if file in PHYSICAL_FILES else ABSTRACT_WEIGHT
+
+    # -- kinds
+
+    @lru_cache(maxsize=65_536)  # noqa: B019
+    def path(self, node: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+        """All that a node is a kind of, itself first, and the steps to each; two arrays of the same length."""
+        steps = {node: 0}
+        level = [node]
+        for step in range(1, MAX_STEPS + 1):
+            level = [above for below in level for above in self._above(below) if above not in steps]
+            for above in level:
+                steps.setdefault(above, step)
+        nodes, distances = list(steps), list(steps.values())
+        return np.array(nodes, np.int32), np.array(distances, np.int16)
+
+    def _above(self, node: int) -> Sequence[int]:
+        own = self._own_hypernyms.get(node, [])
+        if node >= len(self._sizes):
+            return own
+        return [*own, *self._hypernyms[self._hypernym_starts[node] : self._hypernym_starts[node + 1]].tolist()]
+
+    def _information(self) -> NDArray[np.float32]:
+        """How much it says that a thing is of this kind: 0 for everything, 1 for a kind with nothing below it.
+
+        The information content of Seco, Veale and Hayes (2004), from subtree sizes alone: 1 - log(size) / log(all).
+        """
+        own = [0.6] * len(self._own_nodes)  # a meaning of ours: about as specific as "furniture" or "fruit"
+        wordnet = 1 - np.log(self._sizes.astype(np.float32)) / np.log(len(self._sizes))
+        return np.concatenate([wordnet, np.array(own)]).astype(np.float32)
+
+    # -- the vocabulary
+
+    def _apply(self, vocabulary: Vocabulary) -> None:
+        for group in vocabulary.synonyms:
+            node = self._meaning(group[0])
+            for phrase in group[1:]:
+                self._pinned.setdefault(phrase, []).append(node)
+        for kind in vocabulary.kinds:
+            parent = self._meaning(kind.parent)
+            for child in kind.children:
+                node = self._meaning(child)
+                if node != parent:
+                    self._own_hypernyms.setdefault(node, []).append(parent)
+        for reference, words in vocabulary.company.items():
+            self.company[self._meaning(reference)] = frozenset(words)
+
+    def _meaning(self, reference: str) -> int:
+        """The node that `phrase` or `phrase#3` (WordNet's third sense) stands for; a new one for an unknown phrase."""
+        phrase, _, number = reference.partition("#")
+        lemma = self._lemmas.get(phrase)
+        if number:
+            if lemma is None or self._sense_starts[lemma] + int(number) > self._sense_starts[lemma + 1]:
+                raise ValueError(f"the vocabulary names a sense that WordNet does not have: {reference}")
+            return int(self._senses[self._sense_starts[lemma] + int(number) - 1])
+        if phrase in self._pinned:
+            return self._pinned[phrase][0]
+        if lemma is not None:
+            return self.senses(phrase)[0].node
+        return self._own_nodes.setdefault(phrase, len(self._sizes) + len(self._own_nodes))
+
+
+def starts(counts: NDArray[np.uint8]) -> list[int]:
+    """Where each row begins in the flat array, and at the end its length."""
+    return [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+
+
+@cache
+def lexicon() -> Lexicon:
+    """The one lexicon of this process."""
+    return Lexicon()

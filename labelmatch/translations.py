@@ -1,0 +1,84 @@
+"""Labels in other languages, by a table from their words to English ones.
+
+A table is `{language: {word: English word}}`. Ours, `data/coco-names.tsv`, holds the 80 COCO names in German, French,
+Spanish, Russian, Chinese and Japanese, and the group words that tasks use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from labelmatch.lexicon import DATA, lexicon
+from labelmatch.normalize import Parsed, fold
+
+Translations = Mapping[str, Mapping[str, str]]
+
+TABLE_FILE = DATA / "coco-names.tsv"
+OWN_SHARE = 0.5  # of a list's labels must be foreign for a word that is English too ("four", "Bank") to be foreign
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """An English word for a foreign one, and the language that it is from."""
+
+    english: str
+    language: str
+
+
+Dictionary = dict[str, tuple[Translation, ...]]
+
+
+@cache
+def coco_names() -> Translations:
+    """Our table: languages' English names as keys; a cell of the file may hold several words, by "|"."""
+    lines = [line for line in TABLE_FILE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    languages = lines[0].split("\t")[1:]
+    table: dict[str, dict[str, str]] = {language: {} for language in languages}
+    for line in lines[1:]:
+        english, *cells = line.split("\t")
+        for language, cell in zip(languages, cells, strict=True):
+            for word in cell.split("|"):
+                table[language].setdefault(word, english)
+    return table
+
+
+@cache
+def coco_dictionary() -> Dictionary:
+    return dictionary(coco_names())
+
+
+def dictionary(translations: Translations) -> Dictionary:
+    """The table turned around: folded word -> its translations, in the order of the languages."""
+    found: dict[str, list[Translation]] = {}
+    for language, words in translations.items():
+        for word, english in words.items():
+            found.setdefault(fold(word), []).append(Translation(english, language))
+    return {word: tuple(choices) for word, choices in found.items() if word}
+
+
+def translate(labels: Iterable[Parsed], words: Dictionary) -> dict[str, Translation]:
+    """The translations that a list of labels needs, by the label's folded name.
+
+    A word that English lacks is translated whenever the table has it; one that is English too only where at least
+    half of the list is in that language. Where two languages share a word, the one with more labels wins.
+    """
+    if not words:
+        return {}
+    choices: dict[str, tuple[Translation, ...]] = {}
+    count = 0
+    for label in labels:
+        count += 1
+        forms = [form.words for form in label.forms[:3]]
+        match = next((words[text] for text in (label.folded, *forms) if text in words), None)
+        if match:
+            choices[label.folded] = match
+    votes = Counter(choice.language for found in choices.values() for choice in found)
+    result = {}
+    for folded, found in choices.items():
+        best = max(found, key=lambda choice: (votes[choice.language], choice.language))
+        if lexicon().find(folded) is None or votes[best.language] > OWN_SHARE * count:
+            result[folded] = best
+    return result
