@@ -1,0 +1,210 @@
+"""Frames from folders, single files and zips: what is an image goes in, what should be one and is not gets named."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from adapters.errors import BadFrame
+from adapters.frame import decode, read_info
+from bridge.domain import NewFrame
+from bridge.errors import InvalidRequest, TooLarge
+from bridge.sources import archive
+from bridge.sources.names import UniqueNames, natural_key, printable
+
+# HEIC stands here although Pillow cannot open it: such a photo is to be named as unreadable, not passed over.
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif", ".heic", ".heif"),
+        *(".bmp", ".dib", ".tif", ".tiff", ".tga", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
+    )
+)
+_HEADER_READERS = 8  # threads; they wait for the disk, not for the processor
+_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What is taken in one go; bytes of single files and of what an archive unpacks to."""
+
+    max_files: int = 1_000_000
+    max_file_bytes: int = 512 * 2**20
+    max_archive_bytes: int = 64 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that should have been an image; ``reason`` is a sentence that names it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """``frames`` in natural order of each given path, ``rejected`` by name, ``skipped``: files that are no images."""
+
+    frames: list[NewFrame] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    name: str
+    parent: str
+    path: Path
+
+
+def collect(paths: Sequence[Path], *, extract_to: Path, limits: ImageLimits | None = None) -> Collected:
+    """The frames of folders (with all below), single files and zips, in the order given.
+
+    A frame is named by its path within the given folder or zip, with forward slashes, made unique where two are the
+    same. In folders and zips a file counts as an image by its suffix; a single file is always tried. Hidden files and
+    linked folders are passed over. Sizes are of the upright image. Headers are read, and the ends of files that can
+    tell a cut; only a file that looks cut short is decoded to be sure. Zips are unpacked into a new folder below
+    ``extract_to`` and left there.
+
+    Blocks; call it in a thread. Raises InvalidRequest (a path is missing or no zip) and TooLarge.
+    """
+    bounds = limits or ImageLimits()
+    gathering = _Gathering(extract_to, bounds)
+    candidates = [found for path in paths for found in gathering.candidates(path)]
+    names, seen, frames = UniqueNames(), set[Path](), []
+    with ThreadPoolExecutor(_HEADER_READERS) as pool:
+        for start in range(0, len(candidates), 1024):  # in parts: a million waiting futures are no small thing
+            some = candidates[start : start + 1024]
+            for candidate, result in zip(some, pool.map(lambda c: _inspect(c, bounds), some), strict=True):
+                if candidate.path in seen:
+                    continue
+                seen.add(candidate.path)
+                if isinstance(result, Rejected):
+                    gathering.rejected.append(result)
+                else:
+                    frames.append(_named(result, names.claim(printable(candidate.name), printable(candidate.parent))))
+    return Collected(frames, gathering.rejected, gathering.skipped)
+
+
+class _Gathering:
+    """Lists what may be an image, and keeps count of what is not."""
+
+    def __init__(self, extract_to: Path, limits: ImageLimits) -> None:
+        self._extract_to, self._limits = extract_to, limits
+        self._count = 0
+        self.rejected: list[Rejected] = []
+        self.skipped = 0
+
+    def candidates(self, given: Path) -> Iterator[_Candidate]:
+        path = given.absolute()
+        if path.is_dir():
+            found: Iterable[_Candidate] = self._folder(path)
+        elif not path.exists():
+            raise InvalidRequest(f"There is no file or folder {given}.", hint="Check the path.")
+        elif path.suffix.lower() == archive.ARCHIVE_SUFFIX:
+            found = self._archive(path)
+        else:
+            found = [_Candidate(path.name, path.parent.name, path)]
+        for candidate in found:
+            self._count += 1
+            if self._count > self._limits.max_files:
+                raise TooLarge(
+                    f"More than {self._limits.max_files} images were given at once.", hint="Make several tasks."
+                )
+            yield candidate
+
+    def _folder(self, folder: Path) -> Iterator[_Candidate]:
+        names: list[str] = []
+        for where, folders, files in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = Path(where).relative_to(folder).as_posix()
+            for file in files:
+                if file.startswith("."):
+                    continue
+                if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+                    names.append(file if below == "." else f"{below}/{file}")
+                else:
+                    self.skipped += 1
+        for name in sorted(names, key=lambda name: (natural_key(name), name)):
+            yield _Candidate(name, folder.name, folder / name)
+
+    def _archive(self, path: Path) -> list[_Candidate]:
+        entries, skipped = archive.extract(
+            path,
+            archive.new_folder(self._extract_to.absolute()),
+            suffixes=IMAGE_SUFFIXES,
+            max_files=self._limits.max_files,
+            max_file_bytes=self._limits.max_file_bytes,
+            max_total_bytes=self._limits.max_archive_bytes,
+        )
+        self.skipped += skipped
+        found = []
+        for entry in entries:
+            name = PurePosixPath(entry.name.replace("\\", "/")).as_posix()
+            if entry.path is None:
+                self.rejected.append(Rejected(printable(name), printable(entry.reason)))
+            else:
+                found.append(_Candidate(name, path.stem, entry.path))
+        return sorted(found, key=lambda candidate: (natural_key(candidate.name), candidate.name))
+
+
+def _named(frame: NewFrame, name: str) -> NewFrame:
+    return NewFrame(name, frame.path, frame.width, frame.height)
+
+
+def _inspect(candidate: _Candidate, limits: ImageLimits) -> NewFrame | Rejected:
+    """The frame under its candidate's name, or why it is none."""
+    name, path = printable(candidate.name), candidate.path
+    try:
+        reason = _refusal(path, limits)
+        if reason:
+            return Rejected(name, f"{name} {reason}.")
+        info = read_info(name, path)
+        if not _looks_whole(path, info.format, path.stat().st_size):
+            decode(name, path)
+    except BadFrame as error:
+        if path.suffix.lower() in (".heic", ".heif"):
+            return Rejected(name, f"{name} is HEIC, which cannot be read here; convert it to JPEG.")
+        return Rejected(name, error.message)
+    except (OSError, struct.error, OverflowError) as error:
+        return Rejected(name, f"{name} cannot be read: {type(error).__name__}.")
+    return NewFrame(name, str(path), info.width, info.height)
+
+
+def _refusal(path: Path, limits: ImageLimits) -> str:
+    """Why a file is not even opened; empty where it may be."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "has a path that is not UTF-8; rename it"
+    if not path.is_file():  # opening a pipe or a device would wait for ever
+        return "is not a regular file" if path.exists() else "is a link to nothing"
+    size = path.stat().st_size
+    if size > limits.max_file_bytes:
+        return f"is too large: {size} bytes, at most {limits.max_file_bytes} are taken"
+    return ""
+
+
+def _looks_whole(path: Path, image_format: str, size: int) -> bool:
+    """Whether the file ends as its format says: a few bytes read, so that no good file has to be decoded for it.
+
+    A JPEG ends with the marker EOI (data that cameras append may follow it closely), a PNG with the chunk IEND, a
+    GIF with a semicolon, and a WebP is as long as its RIFF header says. Other formats are taken at their word.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+    match image_format:
+        case "JPEG" | "MPO":
+            return b"\xff\xd9" in tail
+        case "PNG":
+            return b"IEND" in tail
+        case "GIF":
+            return tail.rstrip(b"\0").endswith(b";")
+        case "WEBP":
+            return size >= 8 + int.from_bytes(head[4:8], "little")
+    return True
