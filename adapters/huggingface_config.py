@@ -1,0 +1,259 @@
+"""What a folder in Hugging Face layout says about its model. Pure: files' names and JSON in, a model card out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from adapters.base import Limits, ModelCard
+from adapters.decode import SCORES_OF
+from adapters.errors import BadOutput, Unsupported
+from adapters.preprocess import Preprocessor
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+OBJECT_DETECTION = "object-detection"
+ONNXRUNTIME = "onnxruntime"
+TRANSFORMERS = "transformers"
+
+_ONNX_FILES = ("onnx/model.onnx", "model.onnx")  # the first that is there
+_SAFETENSORS = "model.safetensors"
+_SAFETENSORS_INDEX = "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_MOST_LABELS = 100_000  # ImageNet-21k has 21,843; more is no label list
+_LIMITS = Limits(max_batch=8, max_concurrency=3)  # one batch prepared, one predicted, one finished
+
+# End of the architecture's name -> task type as the hub spells it. The longer of two that fit stands first.
+_TASK_TYPES = (
+    ("ForZeroShotObjectDetection", "zero-shot-object-detection"),
+    ("ForObjectDetection", OBJECT_DETECTION),
+    ("ForImageClassification", "image-classification"),
+    ("ForSemanticSegmentation", "image-segmentation"),
+    ("ForInstanceSegmentation", "image-segmentation"),
+    ("ForUniversalSegmentation", "image-segmentation"),
+    ("ForSegmentation", "image-segmentation"),
+    ("ForDepthEstimation", "depth-estimation"),
+    ("ForMaskGeneration", "mask-generation"),
+    ("ForPoseEstimation", "keypoint-detection"),
+    ("ForVideoClassification", "video-classification"),
+    ("ForConditionalGeneration", "image-text-to-text"),
+    ("ForCausalLM", "text-generation"),
+    ("ForMaskedLM", "fill-mask"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of a model: path with forward slashes, size in bytes, and its SHA-256 or git's SHA-1 of it as a blob."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+    def __post_init__(self) -> None:
+        if PurePosixPath(self.path).is_absolute() or ".." in PurePosixPath(self.path).parts:
+            raise BadOutput(f"The model lists a file outside its folder: {self.path}.")
+
+    def as_json(self) -> dict[str, Any]:
+        return {"path": self.path, "size": self.size, "sha256": self.sha256, "git_sha1": self.git_sha1}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model as its host shows it; ``location`` is what the adapter needs to find it again, as plain JSON."""
+
+    name: str
+    provider: str
+    reference: str
+    revision: str
+    files: tuple[ModelFile, ...]
+    config: Mapping[str, Any]
+    preprocessor: Mapping[str, Any]
+    location: Mapping[str, str]
+    task_type: str | None = None
+    licence: str | None = None
+    gated: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The engine, the file that it loads, and every weights file that must be there for it."""
+
+    engine: str
+    main: str
+    files: tuple[str, ...]
+
+
+def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
+    """The card of a model. Raises Unsupported, naming what the model is, where it is none that we run."""
+    model_type = check_supported(folder.name, folder.config, folder.task_type)
+    Preprocessor.from_config(folder.preprocessor)
+    labels, notes = read_labels(folder.config)
+    wanted = {CONFIG, PREPROCESSOR, *weights.files}
+    files = [file for file in folder.files if file.path in wanted]
+    return ModelCard(
+        name=folder.name,
+        provider=folder.provider,
+        reference=folder.reference,
+        revision=folder.revision,
+        task_type=OBJECT_DETECTION,
+        labels=labels,
+        shape_types=("rectangle",),
+        engine=weights.engine,
+        licence=folder.licence,
+        gated=folder.gated,
+        weights_bytes=sum(file.size for file in files if file.path in weights.files),
+        limits=_LIMITS,
+        settings={
+            **folder.location,
+            "model_type": model_type,
+            "weights": weights.main,
+            "files": [file.as_json() for file in files],
+        },
+        notes=folder.notes + notes,
+    )
+
+
+def check_layout(name: str, paths: Sequence[str]) -> None:
+    """Raises Unsupported where the files are not those of a model in Hugging Face layout."""
+    if CONFIG not in paths:
+        pickles = [path for path in paths if PurePosixPath(path).suffix.lower() in _PICKLES]
+        if pickles:
+            raise _pickled(name, pickles[0])
+        raise Unsupported(f"{name} has no {CONFIG}, so it is no model in transformers' format.")
+    if PREPROCESSOR not in paths:
+        raise Unsupported(f"{name} has no {PREPROCESSOR}, so nothing says how frames become its input.")
+
+
+def check_task_type(name: str, task_type: str | None) -> None:
+    """Raises Unsupported, naming what the model is for. None, where nobody says, passes."""
+    if task_type is not None and task_type != OBJECT_DETECTION:
+        raise Unsupported(
+            f"{name} is a model for {task_type}; this version runs object-detection models.",
+            hint="Choose a model whose page says Object Detection.",
+        )
+
+
+def check_supported(name: str, config: Mapping[str, Any], task_type: str | None) -> str:
+    """The model type, where it is a detector of a family that we run. Raises Unsupported."""
+    found = task_type_of(config)
+    check_task_type(name, task_type)
+    check_task_type(name, found)
+    model_type = str(config.get("model_type", ""))
+    if model_type not in SCORES_OF or found is None:
+        architectures = config.get("architectures") or [model_type or "none"]
+        raise Unsupported(
+            f"{name} is of the architecture {architectures[0]}, which is not supported.",
+            hint=f"Supported are: {', '.join(sorted(SCORES_OF))}.",
+        )
+    return model_type
+
+
+def task_type_of(config: Mapping[str, Any]) -> str | None:
+    """The task type that config.json's first architecture tells, or None."""
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not architectures:
+        return None
+    return next((task for end, task in _TASK_TYPES if str(architectures[0]).endswith(end)), None)
+
+
+def read_labels(config: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Labels in the order of their ids, every name once, and notes on what had to be invented. Raises Unsupported."""
+    raw = config.get("id2label")
+    if not raw:
+        count = config.get("num_labels", 2)  # transformers' own default
+        if not isinstance(count, int) or not 0 < count <= _MOST_LABELS:
+            raise Unsupported("config.json has no id2label and no usable num_labels.")
+        note = "The model does not name its labels; LABEL_0, LABEL_1 ... stand in for them."
+        return tuple(f"LABEL_{i}" for i in range(count)), (note,)
+    try:
+        names = {int(key): str(value).strip() for key, value in raw.items()}
+    except (AttributeError, ValueError) as error:
+        raise Unsupported("id2label in config.json is no table of ids and names.") from error
+    if min(names) < 0 or max(names) >= _MOST_LABELS:
+        raise Unsupported(f"id2label in config.json holds the id {max(names, key=abs)}.")
+    labels: list[str] = []
+    repeated, missing, seen = [], 0, set(names.values())
+    used: set[str] = set()
+    for i in range(max(names) + 1):
+        name = names.get(i) or f"LABEL_{i}"
+        missing += not names.get(i)
+        if name in used:
+            repeated.append(name)
+            name = f"{name} ({i})"
+            while name in used or name in seen:
+                name += "'"
+        used.add(name)
+        labels.append(name)
+    notes = []
+    if repeated:
+        examples = ", ".join(sorted(set(repeated))[:3])
+        notes.append(f"Some label names occur more than once ({examples}); the later ones carry their id.")
+    if missing:
+        notes.append(f"{missing} of {len(labels)} label ids have no name; LABEL_<id> stands in for it.")
+    elif all(name == f"LABEL_{i}" for i, name in enumerate(labels)):
+        notes.append("The model's labels are only numbered (LABEL_0 ...); its page may say what they mean.")
+    return tuple(labels), tuple(notes)
+
+
+def choose_weights(name: str, paths: Sequence[str], file: str | None, engine: str, can_transform: bool) -> Weights:
+    """Which engine runs which files.
+
+    file           the file that the reference names, or None
+    engine         ``auto``: ONNX Runtime where there is ONNX, else transformers; or one of the two
+    can_transform  whether torch and transformers are installed
+
+    Raises Unsupported, saying what is missing.
+    """
+    if engine not in ("auto", ONNXRUNTIME, TRANSFORMERS):
+        raise Unsupported(f"There is no engine {engine}.", hint=f"Use auto, {ONNXRUNTIME} or {TRANSFORMERS}.")
+    suffix = PurePosixPath(file).suffix.lower() if file else ""
+    if suffix in _PICKLES:
+        raise _pickled(name, str(file))
+    if suffix == ".xml":
+        raise Unsupported(f"{file} is an OpenVINO model, which this version does not run.")
+    if suffix == ".safetensors" and file != _SAFETENSORS:
+        raise Unsupported(f"{file} is not the {_SAFETENSORS} that transformers loads.", hint="Paste the model's page.")
+    onnx = file if suffix == ".onnx" else next((path for path in _ONNX_FILES if path in paths), None)
+    if engine == ONNXRUNTIME or (engine == "auto" and onnx and suffix != ".safetensors"):
+        return _onnx_weights(name, paths, onnx)
+    return _safetensors_weights(name, paths, can_transform)
+
+
+def _onnx_weights(name: str, paths: Sequence[str], onnx: str | None) -> Weights:
+    if onnx is None:
+        hint = f"Choose the engine {TRANSFORMERS}, or export the model to ONNX as {_ONNX_FILES[0]}."
+        raise Unsupported(f"{name} ships no ONNX file.", hint=hint)
+    # Weights beyond protobuf's 2 GB stand beside the graph, under one of the names that exporters give them.
+    beside = [path for path in paths if path.startswith((f"{onnx}_data", f"{onnx}.data"))]
+    return Weights(ONNXRUNTIME, onnx, (onnx, *beside))
+
+
+def _safetensors_weights(name: str, paths: Sequence[str], can_transform: bool) -> Weights:
+    if _SAFETENSORS in paths:
+        files: tuple[str, ...] = (_SAFETENSORS,)
+    elif _SAFETENSORS_INDEX in paths:
+        shards = [path for path in paths if path.startswith("model-") and path.endswith(".safetensors")]
+        files = (_SAFETENSORS_INDEX, *shards)
+    else:
+        pickles = [path for path in paths if PurePosixPath(path).suffix.lower() in _PICKLES]
+        if pickles:
+            raise _pickled(name, pickles[0])
+        raise Unsupported(f"{name} ships neither safetensors nor ONNX weights.")
+    if not can_transform:
+        raise Unsupported(
+            f"{name} ships no ONNX file, and PyTorch with transformers is not installed to run its safetensors.",
+            hint="pip install 'hubbridge[transformers]'",
+        )
+    return Weights(TRANSFORMERS, files[0], files)
+
+
+def _pickled(name: str, file: str) -> Unsupported:
+    return Unsupported(
+        f"{name} ships {file}, a pickle; loading one can run any code, so it is never loaded.",
+        hint="Look for a revision with safetensors among its pull requests (refs/pr/N), or ask its authors for one.",
+    )

@@ -1,0 +1,157 @@
+"""The base of every predictor that runs in this process.
+
+A model gives three steps: ``prepare`` a frame, ``forward`` a batch, ``finish`` what came out for a frame. Frames are
+prepared and finished by a few threads; one thread of its own runs the model, so that the preparation of one call
+overlaps the forward pass of another. Nothing here blocks the event loop, and nothing belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from adapters.base import Detections, ModelCard, PredictOptions
+from adapters.errors import BadFrame, BadOutput, OutOfMemory, PredictorError
+from adapters.frame import Frame
+
+P = TypeVar("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_PREPARERS = max(2, min(4, os.cpu_count() or 2))
+
+# How the engines say that memory ran out; none of them has a class for it on a CPU.
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "can't allocate memory", "bad_alloc", "bad allocation")
+
+
+class LocalPredictor(ABC, Generic[P, R]):
+    """A model in this process; ``P`` is a prepared frame, ``R`` what the model says of one frame.
+
+    The three steps run in threads and may be called concurrently, except ``forward``, which one thread calls.
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+        self._closed = False
+        self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="prepare")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="forward")
+
+    @abstractmethod
+    def prepare(self, frame: Frame) -> P:
+        """The model's input for one frame. Raises BadFrame; whatever else it raises becomes BadFrame."""
+
+    @abstractmethod
+    def forward(self, batch: Sequence[P]) -> Sequence[R]:
+        """What the model says of each input, in order; at most ``card.limits.max_batch`` at once."""
+
+    @abstractmethod
+    def finish(self, raw: R, frame: Frame) -> Detections:
+        """The detections of one frame in its pixels, unfiltered. Raises BadOutput."""
+
+    def release(self) -> None:
+        """Let go of the model; called once, after the last forward pass."""
+
+    async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
+        """See ``Predictor.predict``. A cancelled call ends at once; what its threads still do is thrown away."""
+        self._check_open()
+        prepared = await self._prepare_all(frames)
+        results: list[Detections] = []
+        for start in range(0, len(prepared), self.card.limits.max_batch):
+            batch = prepared[start : start + self.card.limits.max_batch]
+            raws = await self._run(self._worker, lambda batch=batch: self._forward(batch))  # type: ignore[misc]
+            part = frames[start : start + len(batch)]
+            results += await self._run(
+                self._preparers,
+                lambda raws=raws, part=part: [  # type: ignore[misc]
+                    self._finish(raw, frame, options) for raw, frame in zip(raws, part, strict=True)
+                ],
+            )
+        return results
+
+    async def close(self) -> None:
+        """Wait for the forward pass that runs, then free the model. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._shut_down)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _shut_down(self) -> None:
+        self._preparers.shutdown(cancel_futures=True)
+        self._worker.shutdown(cancel_futures=True)
+        self.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PredictorError(f"{self.card.name} has been closed.", hint="Open the model again.")
+
+    async def _run(self, pool: ThreadPoolExecutor, step: Callable[[], T]) -> T:
+        """Run a step in a pool. Closing meanwhile is the caller's error, and never looks like its cancellation."""
+        self._check_open()
+        future = pool.submit(step)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and not (task and task.cancelling()):
+                self._check_open()
+            raise
+
+    async def _prepare_all(self, frames: Sequence[Frame]) -> list[P]:
+        steps = [self._run(self._preparers, lambda frame=frame: self._prepare(frame)) for frame in frames]  # type: ignore[misc]
+        outcomes = await asyncio.gather(*steps, return_exceptions=True)
+        for outcome in outcomes:  # the first bad frame in the caller's order, whichever was found first
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return outcomes  # type: ignore[return-value]  # the exceptions are gone
+
+    def _prepare(self, frame: Frame) -> P:
+        try:
+            return self.prepare(frame)
+        except PredictorError:
+            raise
+        except MemoryError as error:
+            raise OutOfMemory(f"{frame.id} does not fit into memory.") from error
+        except Exception as error:
+            raise BadFrame(frame.id, f"{frame.id} cannot be prepared for the model: {first_line(error)}.") from error
+
+    def _forward(self, batch: Sequence[P]) -> Sequence[R]:
+        try:
+            raws = self.forward(batch)
+        except PredictorError:
+            raise
+        except Exception as error:
+            raise translate_engine_error(error, len(batch)) from error
+        if len(raws) != len(batch):
+            raise BadOutput(f"The model answered {len(raws)} results for {len(batch)} frames.")
+        return raws
+
+    def _finish(self, raw: R, frame: Frame, options: PredictOptions) -> Detections:
+        detections = self.finish(raw, frame).inside(frame.width, frame.height)
+        return detections.best(options.max_detections, options.floor_score)
+
+
+def translate_engine_error(error: Exception, batch: int) -> PredictorError:
+    """Our form of what an inference engine raised on a batch: OutOfMemory where it says so, else PredictorError."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+        return OutOfMemory(f"A batch of {batch} does not fit into memory.", hint="Use smaller batches.")
+    return PredictorError(f"The model failed on a batch of {batch}: {first_line(error)}.")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text without its full stop, or its type where it has no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ")[:300] if lines else type(error).__name__

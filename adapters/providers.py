@@ -1,0 +1,64 @@
+"""Reference kind -> adapter. The one table that says which sources of models this version has.
+
+Adapters are imported when they are asked for: nobody pays for an engine or a client that is not used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from adapters.base import Adapter, ModelCard
+from adapters.errors import Unsupported
+from adapters.references import (
+    HttpsFile,
+    HuggingFaceEndpoint,
+    HuggingFaceModel,
+    InferenceServerModel,
+    LocalFile,
+    LocalFolder,
+    NuclioFunction,
+    Reference,
+    RoboflowVersion,
+)
+
+_HUGGING_FACE_LOCAL = "adapters.huggingface_local:HuggingFaceLocal"
+
+# Reference kind -> the provider that its cards carry, and "module:class" of the adapter.
+ADAPTERS: dict[type, tuple[str, str]] = {
+    HuggingFaceModel: ("huggingface", _HUGGING_FACE_LOCAL),
+    LocalFolder: ("local", _HUGGING_FACE_LOCAL),
+}
+
+_NAMES: dict[type, str] = {
+    HuggingFaceEndpoint: "a hosted Hugging Face endpoint",
+    RoboflowVersion: "a Roboflow model",
+    InferenceServerModel: "a model of a Roboflow inference server",
+    NuclioFunction: "a Nuclio function",
+    LocalFile: "a single model file",
+    HttpsFile: "a model file on a web server",
+}
+
+
+def adapter_for(reference: Reference) -> Adapter:
+    """The adapter of a parsed reference. Raises Unsupported, naming the kind, where this version has none."""
+    if type(reference) in ADAPTERS:
+        return _load(ADAPTERS[type(reference)][1])
+    kind = _NAMES.get(type(reference), type(reference).__name__)
+    raise Unsupported(
+        f"{reference.canonical} is {kind}; this version runs Hugging Face models and local folders.",
+        hint="Paste a model of the Hugging Face Hub (ORG/NAME), or a folder that holds config.json and its weights.",
+    )
+
+
+def adapter_for_card(card: ModelCard) -> Adapter:
+    """The adapter that made the card. Raises Unsupported where this version has none for its provider."""
+    for provider, place in ADAPTERS.values():
+        if provider == card.provider:
+            return _load(place)
+    raise Unsupported(f"{card.name} comes from {card.provider}, which this version does not run.")
+
+
+def _load(place: str) -> Adapter:
+    module, name = place.split(":")
+    adapter: Adapter = getattr(import_module(module), name)()
+    return adapter
