@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from labelmatch.lexicon import lexicon
 from labelmatch.meaning import Meaning
 
-KIN_FORCE = 3.0  # how far relatives among the other labels move the odds of a sense (as exp(force * support))
+KIN_FORCE = 2.0  # how far relatives among the other labels move the odds of a sense (as exp(force * support))
 KIN_HALF = 2.0  # that many relatives give half of the support
+SAME_FORCE = 1.5  # the same for a label of the other kind of list, or another one, that means this very thing
 COMPANY_FORCE = 3.0  # the same for the words that the vocabulary names as company
+TASK_POWER = 0.3  # softens the task's weight in the share of a link
 HINT_FORCE = 4.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
 
 
@@ -87,17 +89,22 @@ def weigh(both: Sequence[Senses], words: frozenset[str], hints: Sequence[Sequenc
     hints: for each list and label, the nodes that its path or brackets name.
     """
     known = lexicon()
-    crowd = np.zeros(known.node_count)
+    crowd, same = np.zeros(known.node_count), np.zeros(known.node_count)
     for senses in both:
+        same += np.bincount(senses.row_node, weights=senses.row_weight, minlength=known.node_count)
         crowd += np.bincount(
             senses.entry_node, weights=senses.row_weight[senses.entry_row], minlength=known.node_count
         )
     favoured = {node: len(company & words) for node, company in known.company.items()}
-    return [reweigh(senses, crowd, favoured, hint) for senses, hint in zip(both, hints, strict=True)]
+    return [reweigh(senses, crowd, same, favoured, hint) for senses, hint in zip(both, hints, strict=True)]
 
 
 def reweigh(
-    senses: Senses, crowd: NDArray[np.float64], favoured: dict[int, int], hints: Sequence[Sequence[int]]
+    senses: Senses,
+    crowd: NDArray[np.float64],
+    same: NDArray[np.float64],
+    favoured: dict[int, int],
+    hints: Sequence[Sequence[int]],
 ) -> Senses:
     if not len(senses.row_node):
         return senses
@@ -106,6 +113,7 @@ def reweigh(
     kin = information[senses.entry_node] * others / (others + KIN_HALF)
     first_entry = np.searchsorted(senses.entry_row, np.arange(len(senses.row_node)))
     force = KIN_FORCE * np.maximum.reduceat(kin, first_entry)
+    force += SAME_FORCE * np.minimum(np.maximum(same[senses.row_node] - senses.row_weight, 0.0), 1.0)
     if favoured:
         table = np.zeros(len(information))
         for node, count in favoured.items():
@@ -135,7 +143,7 @@ def link(model: Senses, task: Senses) -> Links:
     """Every model phrase with the task phrases that it means or is a kind of.
 
     The share of a pair is the sum over the model's senses of their weight, where the task's sense stands on their
-    path, times the square root of the task's weight: the two lists are about the same pictures, so that a meaning
+    path, times the task's weight, softened: the two lists are about the same pictures, so that a meaning
     that both can have is likelier than either alone says.
     """
     order = np.argsort(task.row_node, kind="stable")
@@ -149,7 +157,7 @@ def link(model: Senses, task: Senses) -> Links:
     model_row = model.entry_row[entry]
 
     model_phrase, task_phrase = model.row_phrase[model_row], task.row_phrase[task_row]
-    share = model.row_weight[model_row] * np.sqrt(task.row_weight[task_row])
+    share = model.row_weight[model_row] * task.row_weight[task_row] ** TASK_POWER
     steps = model.entry_steps[entry].astype(np.int64)
     if not len(share):
         empty = np.empty(0, np.int64)

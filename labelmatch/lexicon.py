@@ -21,13 +21,14 @@ WORDNET_FILE = DATA / "wordnet-nouns.npz"
 VOCABULARY_FILE = DATA / "vocabulary.txt"
 
 # Numbers of WordNet's lexicographer files, see lexnames(5WN).
-GROUP_FILE, PERSON_FILE = 14, 18
-PHYSICAL_FILES = frozenset({3, 5, 6, 8, 13, 17, PERSON_FILE, 19, 20, 27})  # tops, animal, artifact, body, food, object, ...
+FOOD_FILE, GROUP_FILE, PERSON_FILE, PLANT_FILE = 13, 14, 18, 20
+PHYSICAL_FILES = frozenset({3, 5, 6, 8, FOOD_FILE, 17, PERSON_FILE, 19, PLANT_FILE, 27})  # tops, animal, artifact, body, food, object, ...
 INSTANCE_BIT = 64  # set on the file number of a synset that names one thing in the world ("Mercury" the god)
 
 PERSON_WEIGHT = 0.15  # toaster, printer and hot dog are persons too, to WordNet; a label seldom means those
 ABSTRACT_WEIGHT = 0.15
 INSTANCE_WEIGHT = 0.02
+PLANT_WEIGHT = 0.3  # of a plant whose name is also that of its fruit: pictures show the plum, seldom the plum tree
 PINNED_SHARE = 0.85  # how sure a line of the vocabulary is about a word that WordNet reads otherwise
 MAX_SENSES = 6
 MAX_STEPS = 15
@@ -126,11 +127,12 @@ class Lexicon:
         return None
 
     def _frequent(self, phrase: str) -> bool:
-        """A plural is a word of its own (glasses, scissors) where we say so or WordNet has counted it."""
+        """A plural is a word of its own (glasses, scissors) where we say so or WordNet counts it, or counts neither."""
         if phrase in self._pinned or phrase in self._own_nodes:
             return True
-        lemma = self._lemmas[phrase]
-        return bool(self._tags[self._sense_starts[lemma]] > 0)
+        own, singular = self._lemmas[phrase], self._lemmas.get(self.singular(phrase))
+        counted = self._tags[self._sense_starts[own]] > 0
+        return bool(counted or singular is None or self._tags[self._sense_starts[singular]] == 0)
 
     @lru_cache(maxsize=65_536)  # noqa: B019
     def senses(self, phrase: str) -> tuple[Sense, ...]:
@@ -144,7 +146,10 @@ class Lexicon:
         if lemma is not None:
             for rank, index in enumerate(range(self._sense_starts[lemma], self._sense_starts[lemma + 1])):
                 node = int(self._senses[index])
-                weights[node] = (float(self._tags[index]) + 3.0 * 0.6**rank) * self._likelihood(node)
+                weights[node] = (float(self._tags[index]) + 3.0 * 0.5**rank) * self._likelihood(node)
+            if any(self._files[node] == FOOD_FILE for node in weights):
+                plants = {node for node in weights if self._files[node] == PLANT_FILE}
+                weights = {node: weight * (PLANT_WEIGHT if node in plants else 1) for node, weight in weights.items()}
             total = sum(weights.values())
             weights = {node: weight / total for node, weight in weights.items()}
         pinned = self._pinned.get(phrase) or ([self._own_nodes[phrase]] if phrase in self._own_nodes else [])

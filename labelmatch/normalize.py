@@ -151,7 +151,7 @@ def slashed(text: str) -> list[tuple[float, str]]:
     if len(sides) == 2 and bool(before) != bool(after):
         words = [first[-1], last[0]]
         shared = [(0.02 * index, " ".join([*before, word, *after])) for index, word in enumerate(words)]
-        return [*shared, *((0.15, side) for side in sides)]
+        return [*shared, *((0.3, side) for side in sides)]
     return [(0.03 * min(index, 3), side) for index, side in enumerate(sides)]
 
 
