@@ -1,0 +1,147 @@
+"""What a pasted text can name: one frozen type per source of models.
+
+``canonical`` is text that ``parse_reference`` turns into an equal reference. It never holds a key: keys are taken out
+of the text before any of these is made.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+# The only revisions that hold a slash and are nevertheless written plainly, as the hub does.
+PLAIN_REF = re.compile(r"refs/(?:pr/\d+|convert/[A-Za-z0-9_-]+)")
+ROUTER = "https://router.huggingface.co/hf-inference/models/"
+ENDPOINT_DOMAIN = ".endpoints.huggingface.cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceModel:
+    """A model repository of the hub.
+
+    repo_id    ``org/name``, or a legacy id of one word
+    revision   branch, tag, ``refs/pr/N`` or commit as it was written; None for the default branch, ``main``
+    file       path in the repository of the .onnx or .xml file to run; None leaves the choice to the adapter
+    """
+
+    repo_id: str
+    revision: str | None = None
+    file: str | None = None
+
+    @property
+    def canonical(self) -> str:
+        revision = self.revision
+        if revision is None and self.file and "/" not in self.repo_id:
+            revision = "main"  # hf://word/file would read as org/name
+        text = f"hf://{self.repo_id}"
+        if revision:
+            text += "@" + quote(revision, safe="/" if PLAIN_REF.fullmatch(revision) else "")
+        return f"{text}/{quote(self.file)}" if self.file else text
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceEndpoint:
+    """A URL that answers as Hugging Face's hosted inference does: the router, or a dedicated endpoint."""
+
+    url: str
+
+    @property
+    def repo_id(self) -> str | None:
+        """The model behind a router URL; a dedicated endpoint does not say."""
+        return self.url.removeprefix(ROUTER) if self.url.startswith(ROUTER) else None
+
+    @property
+    def canonical(self) -> str:
+        host = urlsplit(self.url).hostname or ""
+        known = self.repo_id is not None or host.endswith(ENDPOINT_DOMAIN)
+        return self.url if known else f"hf-endpoint+{self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoboflowVersion:
+    """A version of a Roboflow project. ``workspace`` None: that of the key. ``version`` None: the newest trained one,
+    which only a known workspace can be asked for."""
+
+    workspace: str | None
+    project: str
+    version: int | None
+
+    @property
+    def canonical(self) -> str:
+        parts = (self.workspace, self.project, self.version)
+        return "roboflow://" + "/".join(str(part) for part in parts if part is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceServerModel:
+    """A Roboflow model served by a self-hosted inference server at ``base_url`` (scheme, host and port only)."""
+
+    base_url: str
+    project: str
+    version: int
+
+    @property
+    def canonical(self) -> str:
+        return f"{self.base_url}/{self.project}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class NuclioFunction:
+    """A function behind the Nuclio dashboard at ``base_url``; without ``function``, the URL of the function's own
+    HTTP trigger, which is called directly."""
+
+    base_url: str
+    function: str | None
+
+    @property
+    def canonical(self) -> str:
+        if self.function is None:
+            return f"nuclio+{self.base_url}"
+        return f"{self.base_url}/api/functions/{self.function}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFolder:
+    """A folder in Hugging Face layout. ``path`` starts with ``/``, ``./``, ``../`` or ``~`` and is not expanded."""
+
+    path: str
+
+    @property
+    def canonical(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """An .onnx file, or the .xml of an OpenVINO model. ``path`` as in LocalFolder."""
+
+    path: str
+
+    @property
+    def canonical(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsFile:
+    """An .onnx file on any https host, pinned by the SHA-256 of its content (64 lower-case hex digits)."""
+
+    url: str
+    sha256: str
+
+    @property
+    def canonical(self) -> str:
+        return f"{self.url}#sha256={self.sha256}"
+
+
+Reference = (
+    HuggingFaceModel
+    | HuggingFaceEndpoint
+    | RoboflowVersion
+    | InferenceServerModel
+    | NuclioFunction
+    | LocalFolder
+    | LocalFile
+    | HttpsFile
+)
