@@ -1,0 +1,297 @@
+"""Every setting of the service: its default, its limits, and where its value comes from.
+
+An explicit keyword (the command line) counts before the environment (``HUBBRIDGE_SECTION__KEY``), and that before the
+file. ``config.toml`` at the repository's root shows every setting at its default, and a test keeps the two alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from bridge.errors import InvalidRequest
+
+APP = "hubbridge"
+PREFIX = "HUBBRIDGE_"
+CONFIG_VARIABLE = "HUBBRIDGE_CONFIG"
+FILE_NAME = "config.toml"
+
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageSettings(Section):
+    data_dir: str = Field(
+        default="",
+        description="Folder of database, frames, model files and key. Empty: the system's place for application data.",
+    )
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL of the database. Empty: SQLite in data_dir."
+    )
+
+    @property
+    def folder(self) -> Path:
+        """``data_dir`` as an absolute path, with the system's place where it is empty."""
+        return Path(self.data_dir or platformdirs.user_data_dir(APP, appauthor=False)).expanduser().absolute()
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """``database_url``, or that of the SQLite file in ``folder``."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.folder / 'hubbridge.db'}"
+
+
+class ModelsSettings(Section):
+    keep_loaded: Positive = Field(
+        default=2, description="Models held in memory at once; the one unused for longest makes room."
+    )
+    max_weights_mb: Positive = Field(default=4096, description="Larger models are refused, in MB of weights.")
+    engine: Literal["auto", "onnxruntime", "transformers"] = Field(
+        default="auto",
+        description="What runs local models: auto takes ONNX Runtime where the model ships ONNX, else transformers.",
+    )
+    offline: bool = Field(default=False, description="Never ask a hub or a hosted model; use what is on this machine.")
+
+
+class HuggingFaceSettings(Section):
+    endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="Base URL of the hub. Empty: HF_ENDPOINT, or https://huggingface.co.",
+    )
+
+    @property
+    def base_url(self) -> str:
+        """The hub to ask, without a slash at the end."""
+        return (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+class JobsSettings(Section):
+    floor_score: Fraction = Field(default=0.05, description="Detections below this score are not kept at all.")
+    max_detections: Positive = Field(default=300, description="Detections kept of one frame, best first.")
+    batch_size: Annotated[int, Field(ge=0, le=4096)] = Field(
+        default=0, description="Frames in one call of a model. 0: the model's own."
+    )
+    read_ahead: Positive = Field(default=32, description="Frames read and decoded before the model asks for them.")
+    lease_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        default=30.0, description="A running job whose process gave no sign for so long may be taken over, in seconds."
+    )
+    max_failure_rate: Fraction = Field(
+        default=0.5, description="A job fails when more than this share of its frames failed."
+    )
+    commit_frames: Positive = Field(
+        default=256, description="Frames whose results are stored in one transaction, at most."
+    )
+    commit_ms: Positive = Field(
+        default=50, description="Results wait no longer than this to be stored, in milliseconds."
+    )
+
+
+class ImagesSettings(Section):
+    max_pixels: Positive = Field(
+        default=178_956_970,
+        description="Images of more pixels are refused (the default is twice Pillow's warning limit).",
+    )
+    max_file_mb: Positive = Field(default=200, description="Larger image files are refused, in MB.")
+
+
+class ArchivesSettings(Section):
+    max_files: Positive = Field(default=200_000, description="Archives of more files are refused.")
+    max_total_mb: Positive = Field(default=20_000, description="Archives that unpack to more are refused, in MB.")
+
+
+class ServerSettings(Section):
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen at. 127.0.0.1: this machine only."
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=8090, description="Port to listen at. 0: any free one."
+    )
+    jobs_at_once: Positive = Field(default=1, description="Annotation jobs that run at the same time.")
+    max_upload_mb: Positive = Field(default=2048, description="Larger uploads are refused, in MB.")
+    server_folders: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Folders here that tasks may be made from over the network (in the environment: by commas).",
+    )
+
+    @field_validator("server_folders", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+class SecretsSettings(Section):
+    key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Fernet keys of stored tokens, by commas; the first encrypts. Empty: secret.key in data_dir.",
+    )
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        default="warning", description="Least severe messages to write."
+    )
+    format: Literal["console", "json"] = Field(default="console", description="console for people, json for machines.")
+
+
+class Settings(BaseSettings):
+    """All sections. Build it by ``load_settings``, whose errors name the setting and where its value stood."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__")
+
+    storage: StorageSettings = StorageSettings()
+    models: ModelsSettings = ModelsSettings()
+    huggingface: HuggingFaceSettings = HuggingFaceSettings()
+    jobs: JobsSettings = JobsSettings()
+    images: ImagesSettings = ImagesSettings()
+    archives: ArchivesSettings = ArchivesSettings()
+    server: ServerSettings = ServerSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what ``load_settings`` has merged: it must know of each value where it came from."""
+        return (init_settings,)
+
+
+def load_settings(path: Path | None = None, **overrides: Mapping[str, Any]) -> Settings:
+    """The settings in force.
+
+    path        the file that the user named; None: that of ``find_file``
+    overrides   section -> its settings, as the command line gives them; a value of None is not given
+
+    Raises InvalidRequest for a file that is missing or no TOML, an unknown section or key (with the nearest one) and
+    a value of the wrong type or size; the message names setting and place, and never the value.
+    """
+    found = path if path is not None else find_file()
+    given = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in overrides.items()
+    }
+    from_file = _read(found) if found is not None else {}
+    places = (
+        ("the command line", given),
+        ("the environment", _environment()),
+        (str(found), from_file),
+    )
+    merged: dict[str, dict[str, Any]] = {}
+    for place, sections in reversed(places):
+        for section, values in sections.items():
+            _check_names(place, section, values)
+            merged.setdefault(section, {}).update(values)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_input=False, include_url=False)[0], places) from None
+
+
+def find_file() -> Path | None:
+    """``HUBBRIDGE_CONFIG``, else ./config.toml, else config.toml in the user's configuration folder; None without."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    usual = (Path(FILE_NAME), Path(platformdirs.user_config_dir(APP, appauthor=False)) / FILE_NAME)
+    return next((path for path in usual if path.is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise InvalidRequest(
+            f"The configuration file {path} cannot be read: {reason}.",
+            hint=f"Check --config and {CONFIG_VARIABLE}.",
+        ) from None
+    except ValueError as error:  # TOML's and UTF-8's
+        where = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else "; it is not UTF-8 text"
+        raise InvalidRequest(f"{path} is no TOML{where}.", hint='Text stands in quotes: name = "value".') from None
+
+
+def _environment() -> dict[str, Any]:
+    """What the environment gives, by section. An unknown section is an error here, which the library would ignore."""
+    for variable, value in sorted(os.environ.items()):
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
+        settings = {_variable(*setting): setting for setting in _all_settings()}
+        if not separator:
+            # Kubernetes sets HUBBRIDGE_PORT and the like for a service of our name: those are not meant for us.
+            meant = [known for known in settings if known.replace("__", "_") == name]
+            if (meant or section in Settings.model_fields) and not value.startswith("tcp://"):
+                hint = f"Did you mean {meant[0]}?" if meant else f"Write {name}__KEY for one setting of [{section}]."
+                raise InvalidRequest(f"The environment variable {variable} is no setting.", hint=hint)
+        elif section not in Settings.model_fields:
+            raise InvalidRequest(f"The environment variable {variable} is no setting.", hint=_nearest(name, settings))
+        else:
+            _check_names(f"the environment variable {variable}", section, {key: None})
+    return EnvSettingsSource(Settings)()
+
+
+def _check_names(place: str, section: str, values: object) -> None:
+    if section not in Settings.model_fields:
+        raise InvalidRequest(f"[{section}] in {place} is no section.", hint=_nearest(section, Settings.model_fields))
+    if not isinstance(values, Mapping):
+        raise InvalidRequest(f"{section} in {place} is a section, not a setting.", hint=f"Write [{section}] above it.")
+    known = [key for name, key in _all_settings() if name == section]
+    for key in values:
+        if key not in known:
+            elsewhere = [f"{name}.{other}" for name, other in _all_settings() if other == key]
+            hint = f"Did you mean {elsewhere[0]}?" if elsewhere else _nearest(key, known)
+            raise InvalidRequest(f"{section}.{key} in {place} is no setting.", hint=hint)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
+
+
+def _invalid(error: ErrorDetails, places: tuple[tuple[str, Mapping[str, Any]], ...]) -> InvalidRequest:
+    section, key, *_ = (*(str(part) for part in error["loc"]), "", "")
+    place = next((name for name, sections in places if key in sections.get(section, {})), "the settings")
+    if place == "the environment":
+        place = f"the environment variable {_variable(section, key)}"
+    reason = error["msg"].removeprefix("Input ").partition(", unable to")[0]
+    field = type(Settings.model_fields[section].default).model_fields[key]
+    return InvalidRequest(f"{section}.{key} in {place} {reason}.", hint=f"{section}.{key}: {field.description}")
+
+
+def _all_settings() -> list[tuple[str, str]]:
+    return [
+        (section, key) for section, field in Settings.model_fields.items() for key in type(field.default).model_fields
+    ]
+
+
+def _variable(section: str, key: str) -> str:
+    return f"{PREFIX}{section}__{key}".upper()
