@@ -19,7 +19,8 @@ KIN_HALF = 2.0  # that many relatives give half of the support
 SAME_FORCE = 1.5  # the same for a label of the other kind of list, or another one, that means this very thing
 COMPANY_FORCE = 3.0  # the same for the words that the vocabulary names as company
 TASK_POWER = 0.3  # softens the task's weight in the share of a link
-HINT_FORCE = 4.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
+HINT_FORCE = 8.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
+HINT_LEAST = 0.2  # information of the nearest common kind; a hint that shares less than that says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def weigh(both: Sequence[Senses], words: frozenset[str], hints: Sequence[Sequenc
     """The same senses with weights that fit their company.
 
     both: the model's senses and the task's. words: every label of both lists, in words.
-    hints: for each list and label, the nodes that its path or brackets name.
+    hints: for each list and label, all that the words of its path or brackets mean, or are kinds of.
     """
     known = lexicon()
     crowd, same = np.zeros(known.node_count), np.zeros(known.node_count)
@@ -121,9 +122,11 @@ def reweigh(
         force += COMPANY_FORCE * table[senses.row_node]
     for label, nodes in enumerate(hints):
         if nodes:
-            hinted = np.isin(senses.entry_node, nodes)
-            rows = np.unique(senses.entry_row[hinted])
-            force[rows[senses.phrase_label[senses.row_phrase[rows]] == label]] += HINT_FORCE
+            mine = np.nonzero(senses.phrase_label[senses.row_phrase[senses.entry_row]] == label)[0]
+            kin_of_hint = mine[np.isin(senses.entry_node[mine], nodes)]
+            closeness = np.zeros(len(senses.row_node))
+            np.maximum.at(closeness, senses.entry_row[kin_of_hint], information[senses.entry_node[kin_of_hint]])
+            force += HINT_FORCE * closeness / max(float(closeness.max()), HINT_LEAST)
     weight = senses.row_weight * np.exp(force)
     totals = np.bincount(senses.row_phrase, weights=weight, minlength=len(senses.phrase_label))
     return Senses(

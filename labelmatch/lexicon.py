@@ -146,7 +146,7 @@ class Lexicon:
         if lemma is not None:
             for rank, index in enumerate(range(self._sense_starts[lemma], self._sense_starts[lemma + 1])):
                 node = int(self._senses[index])
-                weights[node] = (float(self._tags[index]) + 3.0 * 0.5**rank) * self._likelihood(node)
+                weights[node] = (float(self._tags[index]) + 3.0 * 0.4**rank) * self._likelihood(node)
             if any(self._files[node] == FOOD_FILE for node in weights):
                 plants = {node for node in weights if self._files[node] == PLANT_FILE}
                 weights = {node: weight * (PLANT_WEIGHT if node in plants else 1) for node, weight in weights.items()}
@@ -214,6 +214,19 @@ class Lexicon:
                     self._own_hypernyms.setdefault(node, []).append(parent)
         for reference, words in vocabulary.company.items():
             self.company[self._meaning(reference)] = frozenset(words)
+        self._pin_numbered(vocabulary)
+        # What was asked while the vocabulary was half read.
+        self.senses.cache_clear()
+        self.singular.cache_clear()
+
+    def _pin_numbered(self, vocabulary: Vocabulary) -> None:
+        """A word with a number is meant so as a label too ("hammer#2 < tool"), unless its company decides."""
+        homonyms = {reference.partition("#")[0] for reference in vocabulary.company}
+        for kind in vocabulary.kinds:
+            for child in kind.children:
+                word, _, number = child.partition("#")
+                if number and word not in homonyms and word not in self._pinned:
+                    self._pinned[word] = [self._meaning(child)]
 
     def _meaning(self, reference: str) -> int:
         """The node that `phrase` or `phrase#3` (WordNet's third sense) stands for; a new one for an unknown phrase."""

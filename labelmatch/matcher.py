@@ -261,10 +261,11 @@ def company_words(reading: Reading) -> Iterable[str]:
 
 @lru_cache(maxsize=4096)
 def hint_nodes(hints: tuple[str, ...]) -> tuple[int, ...]:
-    """The likeliest nodes of the words of a path or in brackets."""
+    """All that the words of a path or in brackets likely mean, or are kinds of."""
     known = lexicon()
-    phrases = filter(None, map(known.find, hints))
-    return tuple(sorted({sense.node for phrase in phrases for sense in known.senses(phrase) if sense.weight > 0.1}))
+    words = {known.find(words) for hint in hints for words in (hint, *hint.split())} - {None}
+    nodes = {sense.node for phrase in words if phrase for sense in known.senses(phrase) if sense.weight > 0.15}
+    return tuple(sorted({int(above) for node in nodes for above in known.path(node)[0]}))
 
 
 def short(reading: Reading) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 MAX_READ = 200  # characters of a label that are read for meaning; a longer one is compared as a whole only
 MAX_FORMS = 8
+FOLDER_COST = 0.25  # per step up a path, of reading "vehicle.bus.rigid" as a bus
 
 # Names that say "none of these", folded. They match nothing but an identical name.
 NO_OBJECT = frozenset(
@@ -29,7 +30,7 @@ QUALITIES = frozenset(
     "red green yellow blue black white brown orange gray grey pink purple amber off on open closed empty full small"
     " medium large big tiny huge left right front back upper lower adult child unknown occluded crowd group wood"
     " wooden stone brick concrete metal plastic glass tile marble panel paper leather moving parked stopped"
-    " standing sitting lying damaged broken".split()
+    " standing sitting lying damaged broken plain".split()
 )
 
 SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015\u2212\u00ad]+")
@@ -59,7 +60,7 @@ class Parsed:
     folded: the name without case, separators and Unicode's variants; equal ones are the same name.
     forms: the readings, likeliest first; none for a label that names nothing.
     hints: words that say what is meant without being it: the folders of a path, remarks in brackets.
-    negated: "no helmet" is never a helmet.
+    negated: "no helmet" is never a helmet; its forms say what is absent.
     names_nothing: background, LABEL_0 and the like, which match an identical name only.
     """
 
@@ -110,21 +111,28 @@ def parse(name: str) -> Parsed:
     ranked = sorted(kept.items(), key=lambda item: item[1])[:MAX_FORMS]
     return Parsed(
         folded=folded,
-        forms=tuple(Form(words, cost) for words, cost in ranked),
+        forms=tuple(Form(unnegated(words) if negated else words, cost) for words, cost in ranked),
         hints=tuple(hint for hint in (*map(plain, parts[:-1]), *hints) if hint),
         negated=negated,
     )
+
+
+def unnegated(words: str) -> str:
+    """What is absent: two absences are compared by it."""
+    return " ".join(word for word in words.split() if word not in NEGATIONS) or words
 
 
 def path_readings(parts: list[str]) -> list[tuple[float, str]]:
     """(cost, text) of a path's last part, with its folder in front, and of the folders."""
     if not parts:
         return []
+    named = [part for part in parts if not set(plain(part).split()) <= PADDING]  # not "marking--general"'s last part
+    parts = named or parts
     leaf = parts[-1]
     readings = [(0.0, leaf)]
     if len(parts) > 1:
         readings.append((0.02, f"{leaf} {parts[-2]}"))
-        readings.extend((0.12 * steps, folder) for steps, folder in enumerate(reversed(parts[:-1]), 1))
+        readings.extend((FOLDER_COST * steps, folder) for steps, folder in enumerate(reversed(parts[:-1]), 1))
     return readings[:5]
 
 

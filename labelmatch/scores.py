@@ -27,9 +27,9 @@ LAST_WORDS = 0.6
 FUZZY = 0.85
 TAKEN = 0.8  # where another model label has the task label's own name
 
-STEP = 0.012  # off per step between a thing and its kind
+STEP = 0.018  # off per step between a thing and its kind
 VAGUE = 0.14  # of the information that a kind carries; below that ("object", "device") saying it says little
-HEAD_OF_TASK = 0.75  # the task's own words say more than the head noun that matches
+HEAD_OF_TASK = 0.55  # the task's own words say more than the head noun that matches
 
 
 @dataclass(frozen=True, slots=True)
