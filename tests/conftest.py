@@ -1,0 +1,11 @@
+"""What holds for the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+# Before the hub's client is imported: plain HTTP to the loopback hub, and no word to the real one.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
+    os.environ.pop(name, None)

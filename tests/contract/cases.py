@@ -1,0 +1,121 @@
+"""One case per adapter and engine: where the model is, and how its adapter fails when it should.
+
+A new adapter adds a case here; ``test_every_adapter_has_a_case`` fails until it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.base import Context
+from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Unsupported
+from adapters.references import HuggingFaceModel, LocalFolder, Reference
+from tests import models
+from tests.hub import Fault, HubServer, Repository
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reference that must not resolve: the error, and words that its message must hold."""
+
+    what: str
+    reference: Reference
+    error: type[PredictorError]
+    words: tuple[str, ...]
+
+
+@dataclass
+class Setting:
+    """A model that is there, and what belongs to it while a test runs."""
+
+    reference: Reference
+    context: Context
+    refusals: tuple[Refusal, ...] = ()
+    go_down: Callable[[str], None] | None = None  # the host only answers this fault; None where there is no host
+
+
+@dataclass(frozen=True)
+class Case:
+    """``make`` is a context manager that gives a Setting; ``folder`` is empty and the test's own."""
+
+    name: str
+    kind: type[Reference]
+    engine: str
+    make: Callable[[Path], Iterator[Setting]]
+
+    @contextmanager
+    def setting(self, folder: Path) -> Iterator[Setting]:
+        yield from self.make(folder)
+
+
+def _local_folder(folder: Path, write: Callable[[Path], Path]) -> Iterator[Setting]:
+    model = write(folder / "model")
+    depth = models.write_config(folder / "depth", {**models.CONFIG, "architectures": ["DPTForDepthEstimation"]})
+    pickled = models.write_config(folder / "pickled")
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x02N.")
+    (folder / "empty").mkdir()
+    yield Setting(
+        LocalFolder(str(model)),
+        Context(folder / "cache"),
+        (
+            Refusal("absent", LocalFolder(str(folder / "absent")), ModelNotFound, ("no folder",)),
+            Refusal("empty", LocalFolder(str(folder / "empty")), Unsupported, ("config.json",)),
+            Refusal("wrong task", LocalFolder(str(depth)), Unsupported, ("depth-estimation",)),
+            Refusal(
+                "pickle only",
+                LocalFolder(str(pickled)),
+                Unsupported,
+                ("pickle",),
+            ),
+        ),
+    )
+
+
+def _hub_model(folder: Path, write: Callable[[Path], Path]) -> Iterator[Setting]:
+    model = write(folder / "model")
+    pickled = models.write_config(folder / "pickled")
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x02N.")
+    repositories = {
+        "street/detector": Repository(model),
+        "street/private": Repository(model, private=True),
+        "street/gated": Repository(model, gated="manual"),
+        "street/disabled": Repository(model, disabled=True),
+        "street/depth": Repository(model, pipeline_tag="depth-estimation"),
+        "street/pickled": Repository(pickled),
+    }
+    with HubServer(repositories) as hub:
+
+        def go_down(kind: str) -> None:
+            hub.faults = [Fault("", kind, times=10_000)]
+
+        yield Setting(
+            HuggingFaceModel("street/detector"),
+            Context(folder / "cache", endpoints={"huggingface": hub.url}),
+            (
+                Refusal("absent", HuggingFaceModel("street/absent"), ModelNotFound, ("does not exist",)),
+                Refusal("private", HuggingFaceModel("street/private"), ModelNotFound, ("private",)),
+                Refusal("gated", HuggingFaceModel("street/gated"), AccessDenied, ("gated",)),
+                Refusal("disabled", HuggingFaceModel("street/disabled"), AccessDenied, ("disabled",)),
+                Refusal("revision", HuggingFaceModel("street/detector", "v9"), ModelNotFound, ("v9",)),
+                Refusal("file", HuggingFaceModel("street/detector", None, "x.onnx"), ModelNotFound, ("x.onnx",)),
+                Refusal("wrong task", HuggingFaceModel("street/depth"), Unsupported, ("depth-estimation",)),
+                Refusal(
+                    "pickle only",
+                    HuggingFaceModel("street/pickled"),
+                    Unsupported,
+                    ("pickle",),
+                ),
+            ),
+            go_down,
+        )
+
+
+CASES = (
+    Case("folder-onnx", LocalFolder, "onnxruntime", lambda f: _local_folder(f, models.write_onnx_model)),
+    Case("folder-transformers", LocalFolder, "transformers", lambda f: _local_folder(f, models.write_rt_detr)),
+    Case("hub-onnx", HuggingFaceModel, "onnxruntime", lambda f: _hub_model(f, models.write_onnx_model)),
+    Case("hub-transformers", HuggingFaceModel, "transformers", lambda f: _hub_model(f, models.write_rt_detr)),
+)
