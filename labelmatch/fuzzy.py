@@ -14,6 +14,7 @@ from rapidfuzz import fuzz, process
 from labelmatch.lexicon import lexicon
 
 CUTOFF = 84.0  # of rapidfuzz.fuzz.ratio, 0 to 100, without spaces
+GLUED_CUTOFF = 90.0  # where one of the two has more words
 MIN_LENGTH = 4  # letters: shorter names differ by one letter from everything
 MAX_LENGTH = 80  # longer names are texts
 MAX_CELLS = 4_000_000  # pairs compared at once: 4 MB of scores
@@ -59,10 +60,12 @@ def same_word(one: str, other: str) -> bool:
         return True
     mine, theirs = one.split(), other.split()
     if len(mine) == len(theirs):
-        differing = [(a, b) for a, b in zip(mine, theirs, strict=True) if a != b]
-    else:
-        differing = [("".join(mine), "".join(theirs))]
-    return all(may_be_slip(a, b) for a, b in differing)
+        return all(may_be_slip(a, b) for a, b in zip(mine, theirs, strict=True) if a != b)
+    words = lexicon()
+    if words.find(one) and words.find(other):
+        return False
+    glued = "".join(mine), "".join(theirs)
+    return fuzz.ratio(*glued) >= GLUED_CUTOFF and may_be_slip(*glued)
 
 
 def may_be_slip(one: str, other: str) -> bool:

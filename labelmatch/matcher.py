@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labelmatch import context, fuzzy, scores
@@ -17,6 +17,8 @@ from labelmatch.types import DISPLAY_SCORE, Label, LearnedPair, Suggestion
 
 MAX_LABELS = 50_000  # in one list
 MAX_SUGGESTIONS = 10  # of one model label
+SHARED_PREFIX_LABELS = 3  # at least so many labels make a prefix
+SHARED_PREFIX_COST = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def name_of(label: str | Label) -> str:
 
 def read(labels: Sequence[Label], words: Dictionary) -> list[Reading]:
     """The labels parsed, translated where they need it, and looked up."""
-    parsed = [parse(label.name) for label in labels]
+    parsed = without_shared_prefix([parse(label.name) for label in labels])
     translated = translate(parsed, words)
     readings = []
     for label, one in zip(labels, parsed, strict=True):
@@ -106,6 +108,19 @@ def read(labels: Sequence[Label], words: Dictionary) -> list[Reading]:
         forms = (Form(translation.english),) if translation else one.forms
         readings.append(Reading(label, one, keys(forms), meaning(forms), translation))
     return readings
+
+
+def without_shared_prefix(parsed: list[Parsed]) -> list[Parsed]:
+    """The labels read also without the first word where all names have the same: TYPE_CAR, TYPE_SIGN."""
+    first = {one.folded.split(" ", 1)[0] for one in parsed if one.forms}
+    if len(parsed) < SHARED_PREFIX_LABELS or len(first) != 1:
+        return parsed
+    longer = []
+    for one in parsed:
+        shorter = (form.words.partition(" ")[2] for form in one.forms)
+        extra = tuple(Form(words, SHARED_PREFIX_COST) for words in dict.fromkeys(shorter) if words)
+        longer.append(replace(one, forms=(*one.forms, *extra)))
+    return longer
 
 
 @lru_cache(maxsize=16_384)
@@ -120,8 +135,9 @@ def find_candidates(model: Sequence[Reading], task: Sequence[Reading]) -> Candid
     by_meaning(found, model, task)
     by_words(found, model, task)
     by_name(found, model, task)
-    taken = {pair[1]: pair[0] for pair, one in found.items() if one.tier in scores.SAME_NAME}
-    by_last_words(found, model, task, taken)
+    taken = {pair[1]: pair[0] for pair, one in sorted(found.items()) if one.tier in scores.SAME_NAME}
+    by_last_words(found, model, task)
+    leave_the_unwanted(found, len(model), len(task), taken)
     settled = {pair[0] for pair, one in found.items() if one.score >= scores.SETTLED}
     by_looks(found, model, task, settled, taken)
     return {
@@ -210,9 +226,16 @@ def by_meaning(found: Candidates, model: Sequence[Reading], task: Sequence[Readi
             found[pair] = Candidate(score, tier, reason)
 
 
-def by_last_words(
-    found: Candidates, model: Sequence[Reading], task: Sequence[Reading], taken: dict[int, int]
-) -> None:
+def leave_the_unwanted(found: Candidates, models: int, tasks: int, taken: dict[int, int]) -> None:
+    """Lower the matches with broader labels as far as the two lists name things on one level; see `scores.level`."""
+    named = len({pair[0] for pair, one in found.items() if one.tier in scores.SAME_NAME})
+    for pair, one in found.items():
+        if one.tier in {"hypernym", "head noun"}:
+            factor = scores.level(named, models, len(taken), tasks, taken.get(pair[1], pair[0]) != pair[0])
+            found[pair] = replace(one, score=one.score * factor)
+
+
+def by_last_words(found: Candidates, model: Sequence[Reading], task: Sequence[Reading]) -> None:
     """A task label that is the model's word with more in front: "fan" and "mechanical fan", where it is the only one."""
     ending: dict[str, set[int]] = defaultdict(set)
     for index, reading in enumerate(task):
@@ -225,9 +248,8 @@ def by_last_words(
             longer = ending.get(lexicon().singular(form.words), set())
             if len(longer) == 1:
                 (other,) = longer
-                score = scores.LAST_WORDS * (scores.TAKEN if taken.get(other, index) != index else 1.0)
                 reason = f"{short(task[other])} is a kind of {short(reading)}, and the only one here"
-                keep(found, (index, other), Candidate(score, "head noun", reason))
+                keep(found, (index, other), Candidate(scores.LAST_WORDS, "head noun", reason))
 
 
 def by_looks(

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 MAX_READ = 200  # characters of a label that are read for meaning; a longer one is compared as a whole only
 MAX_FORMS = 8
+TOGETHER_COST = 0.1  # of reading "Picture/Frame" as a picture frame
 FOLDER_COST = 0.25  # per step up a path, of reading "vehicle.bus.rigid" as a bus
 
 # Names that say "none of these", folded. They match nothing but an identical name.
@@ -89,7 +90,7 @@ def parse(name: str) -> Parsed:
     >>> [form.words for form in parse("n02085620_Chihuahua").forms]
     ['chihuahua']
     >>> [form.words for form in parse("Cutting/chopping Board").forms]
-    ['cutting board', 'chopping board', 'cutting']
+    ['cutting board', 'chopping board']
     """
     folded = fold(name)
     if len(folded) > MAX_READ:
@@ -150,7 +151,7 @@ def enumerate_alternatives(text: str) -> list[tuple[float, str]]:
 
 
 def slashed(text: str) -> list[tuple[float, str]]:
-    """(cost, text) for words joined by "/": each with the words around it, then the sides as they are."""
+    """(cost, text) for words joined by "/": each with the words around it."""
     sides = [side.strip() for side in text.split("/") if side.strip()]
     if len(sides) < 2:
         return [(0.0, side) for side in sides]
@@ -159,8 +160,11 @@ def slashed(text: str) -> list[tuple[float, str]]:
     if len(sides) == 2 and bool(before) != bool(after):
         words = [first[-1], last[0]]
         shared = [(0.02 * index, " ".join([*before, word, *after])) for index, word in enumerate(words)]
-        return [*shared, *((0.3, side) for side in sides)]
-    return [(0.03 * min(index, 3), side) for index, side in enumerate(sides)]
+        return shared
+    found = [(0.03 * min(index, 3), side) for index, side in enumerate(sides)]
+    if len(sides) == 2 and not before and not after:
+        found.append((TOGETHER_COST, " ".join(sides)))
+    return found
 
 
 def spellings(text: str) -> list[tuple[str, float]]:

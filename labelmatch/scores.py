@@ -27,9 +27,29 @@ LAST_WORDS = 0.6
 FUZZY = 0.85
 TAKEN = 0.8  # where another model label has the task label's own name
 
+SAME_LEVEL = 0.95
+TAKEN_ALL, TAKEN_ALL_NAMESAKE = 0.65, 0.8
+SHORT_LIST = 10  # labels
+
 STEP = 0.018  # off per step between a thing and its kind
 VAGUE = 0.14  # of the information that a kind carries; below that ("object", "device") saying it says little
 HEAD_OF_TASK = 0.55  # the task's own words say more than the head noun that matches
+
+
+def level(named: int, models: int, taken: int, tasks: int, namesake: bool) -> float:
+    """By how much (0 to 1) a broader task label is less likely meant, from the company of both lists.
+
+    Where many of the model's labels have their namesake in the task, the task names things on the model's own level,
+    and a label left over has probably no counterpart there. All the more where nearly every task label has its
+    namesake (the task's author knew the list and left the rest out), the broader one among them. Short lists prove
+    little, hence the constant in the denominators.
+
+    named: model labels with a namesake, of so many; taken: task labels with one, of so many; namesake: whether the
+    broader label is one of them.
+    """
+    factor = 1 - SAME_LEVEL * named / (models + SHORT_LIST)
+    covered = (taken / (tasks + SHORT_LIST)) ** 4
+    return factor * (1 - (TAKEN_ALL_NAMESAKE if namesake else TAKEN_ALL) * covered)
 
 
 @dataclass(frozen=True, slots=True)
