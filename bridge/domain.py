@@ -195,7 +195,7 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task_id: int = Field(ge=1, le=2**63 - 1)
+    target: int = Field(ge=1, le=2**63 - 1, description="id of a task")
     model_id: int = Field(ge=1, le=2**63 - 1)
     mapping: dict[str, str] = Field(default_factory=dict, max_length=20_000)
     mapping_id: int | None = Field(default=None, ge=1, le=2**63 - 1)

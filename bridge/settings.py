@@ -97,6 +97,10 @@ class JobsSettings(Section):
     max_failure_rate: Fraction = Field(
         default=0.5, description="A job fails when more than this share of its frames failed."
     )
+    patience_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=120.0,
+        description="How long a job waits for a host that cannot be reached or is loading the model, in seconds.",
+    )
     commit_frames: Positive = Field(
         default=256, description="Frames whose results are stored in one transaction, at most."
     )

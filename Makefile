@@ -1,0 +1,56 @@
+# Everything runs in .venv/ here; the first call of a target installs what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+# Two busy thread pools on two cores starve each other; waiting threads give theirs up.
+export OMP_WAIT_POLICY ?= passive
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+
+.PHONY: help demo test check fmt serve bench clean
+
+help:
+	@echo "make demo    install, then annotate the example images with the embedded model"
+	@echo "make test    install what tests need, then run every check and test"
+	@echo "make check   formatting, lint, types, import directions"
+	@echo "make fmt     format the code"
+	@echo "make serve   run the service on 127.0.0.1:8090"
+	@echo "make bench   measure, and print the tables of docs/performance.md"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Hubbridge needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+.venv/core: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing Hubbridge ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/test: .venv/core
+	@echo "Installing what tests need (torch among it) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,transformers]'
+	@touch $@
+
+demo: .venv/core
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+check: .venv/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: check
+	$(BIN)/python -m pytest
+
+fmt: .venv/test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: .venv/core
+	$(BIN)/hubbridge serve
+
+bench: .venv/test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv demo-output *.egg-info

@@ -1,0 +1,76 @@
+"""Wiring: from settings to the parts of the service, opened and closed together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from bridge.jobs import Jobs
+from bridge.registry import Registry
+from bridge.runner import RunnerOptions
+from bridge.secrets import SecretBox
+from bridge.settings import Settings
+from bridge.sources.files import ImageLimits
+from bridge.store import Store
+from bridge.tasks import Tasks
+
+# The ecosystem's own names, by kind of connection.
+SECRET_VARIABLES = {"huggingface": "HF_TOKEN", "roboflow": "ROBOFLOW_API_KEY", "label-studio": "LABEL_STUDIO_API_KEY"}
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The parts of the service over one database."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    tasks: Tasks
+    jobs: Jobs
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[App]:
+    """Open the database and what stands on it. Raises BridgeError where it cannot be opened."""
+    folder = settings.storage.folder
+    store = await Store.open(settings.storage.sqlalchemy_url)
+    registry = Registry(
+        store=store,
+        secrets=SecretBox.from_settings(settings),
+        cache_dir=folder / "models",
+        endpoints={"huggingface": settings.huggingface.base_url},
+        environment_secrets={k: os.environ[v] for k, v in SECRET_VARIABLES.items() if os.environ.get(v)},
+        engine=settings.models.engine,
+        keep_loaded=settings.models.keep_loaded,
+        offline=settings.models.offline,
+    )
+    tasks = Tasks(store, folder / "tasks", image_limits(settings))
+    try:
+        yield App(settings, store, registry, tasks, Jobs(store, registry, runner_options(settings)))
+    finally:
+        await registry.close()
+        await store.close()
+
+
+def runner_options(settings: Settings) -> RunnerOptions:
+    jobs = settings.jobs
+    return RunnerOptions(
+        floor_score=jobs.floor_score,
+        max_detections=jobs.max_detections,
+        batch_size=jobs.batch_size,
+        read_ahead=jobs.read_ahead,
+        commit_frames=jobs.commit_frames,
+        commit_s=jobs.commit_ms / 1000,
+        lease_s=jobs.lease_seconds,
+        patience_s=jobs.patience_seconds,
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(
+        max_files=settings.archives.max_files,
+        max_file_bytes=settings.images.max_file_mb * 2**20,
+        max_archive_bytes=settings.archives.max_total_mb * 2**20,
+    )

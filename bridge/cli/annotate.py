@@ -1,0 +1,200 @@
+"""`hubbridge annotate`: images + model URL + labels -> annotation file, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.job import (
+    Accept,
+    LabelThreshold,
+    Map,
+    MaskPolygons,
+    Threshold,
+    announce,
+    exit_code,
+    make_spec,
+    parse_pairs,
+    parse_scores,
+    report,
+)
+from bridge.cli.session import OK, PARTLY, Json, run
+from bridge.cli.task import show_rejected
+
+if TYPE_CHECKING:
+    from bridge.app import App
+    from bridge.domain import Job, Model, Task
+    from bridge.formats import ExportSummary
+    from bridge.sources.files import Collected
+
+CLEAN = ("none", "model", "automatic", "all")
+
+
+def with_clean_values(arguments: Sequence[str]) -> list[str]:
+    """``--clean`` alone means automatic shapes: the value that it may have is put in where it is missing."""
+    if "annotate" not in arguments:
+        return list(arguments)
+    following = [*arguments[1:], ""]
+    return [
+        "--clean=automatic" if argument == "--clean" and after not in CLEAN else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What came of the one-liner."""
+
+    task: Task
+    found: Collected
+    job: Job
+    counts: dict[str, int]
+    exported: ExportSummary | None = None
+    previews: Sequence[Path] = ()
+
+
+def annotate(
+    context: typer.Context,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files and zips.")],
+    model: Annotated[str, typer.Option(metavar="REF", help="A model's URL, id, folder or registered name.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="a,b,c|FILE", help="Your labels: a list, a file, CVAT's JSON. Default: the model's own."),
+    ] = None,
+    format_name: Annotated[str, typer.Option("--format", help="Format of the file.")] = "coco",
+    threshold: Threshold = None,
+    label_threshold: LabelThreshold = None,
+    accept: Accept = None,
+    pairs: Map = None,
+    masks_as_polygons: MaskPolygons = False,
+    clean: Annotated[
+        str, typer.Option(help="What goes where new shapes come: none, model, automatic, all; alone: automatic.")
+    ] = "none",
+    task: Annotated[
+        str | None, typer.Option(help="Name of the task; one that exists is gone on with. Default: a new one.")
+    ] = None,
+    previews: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn.")] = None,
+    json: Json = False,
+) -> None:
+    """Annotate images with a model in one go: register, match labels, predict, export."""
+    if clean not in CLEAN:
+        raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
+
+    async def work(service: App) -> _Outcome:
+        from bridge import formats  # noqa: PLC0415
+        from bridge.cli.previews import write_previews  # noqa: PLC0415
+        from bridge.cli.progress import run_job  # noqa: PLC0415
+
+        formats.find(format_name)  # refused before any work is done
+        registered = await _model(service, model)
+        target, found = await _task(service, task, images, labels, registered)
+        show_rejected(found, json)
+        spec = make_spec(
+            target=target.id,
+            model_id=registered.id,
+            mapping=parse_pairs(pairs, "--map"),
+            accept_suggestions=accept,
+            threshold=threshold,
+            label_thresholds=parse_scores(label_threshold),
+            masks_as_polygons=masks_as_polygons,
+            clean=clean,
+            max_failure_rate=service.settings.jobs.max_failure_rate,
+        )
+        job = await service.jobs.create(spec)
+        if not json:
+            announce(job)
+        job = await run_job(service, job)
+        outcome = _Outcome(target, found, job, await service.jobs.shapes_by_label(job))
+        if job.state == "succeeded":
+            outcome.exported = await service.tasks.export(target, out, format_name)
+            if previews is not None:
+                outcome.previews = await write_previews(service, target, previews, 12)
+        return outcome
+
+    outcome = run(context, work)
+    _show(outcome, out, json=json)
+    code = exit_code(outcome.job)
+    raise typer.Exit(PARTLY if code == OK and outcome.found.rejected else code)
+
+
+async def _model(service: App, text: str) -> Model:
+    """A registered model by that name, else the reference's, registered now."""
+    from bridge.errors import NotFound  # noqa: PLC0415
+
+    try:
+        return await service.registry.find(text)
+    except NotFound:
+        return (await service.registry.add(text))[0]
+
+
+async def _task(
+    service: App, name: str | None, images: Sequence[Path], labels: str | None, model: Model
+) -> tuple[Task, Collected]:
+    """The task of that name with the images that it lacks added, or a new one."""
+    from bridge.errors import BridgeError, InvalidRequest, NotFound  # noqa: PLC0415
+    from bridge.jobs import labels_of  # noqa: PLC0415
+    from bridge.registry import free_name  # noqa: PLC0415
+    from bridge.task_labels import labels_from_json, parse_labels  # noqa: PLC0415
+
+    if name is not None:
+        try:
+            existing = await service.tasks.find(name)
+        except NotFound:
+            pass
+        else:
+            if labels is not None and [e.name for e in parse_labels(labels)] != [e.name for e in existing.labels]:
+                raise InvalidRequest(
+                    f"Task {existing.name} exists with other labels.", hint="Leave --labels out, or name another task."
+                )
+            found = await service.tasks.add_frames(existing.id, images, skip_known=True)
+            return await service.tasks.find(existing.id), found
+    wanted = (
+        parse_labels(labels) if labels is not None else labels_from_json([{"name": n} for n in labels_of(model.card)])
+    )
+    taken = {task.name for task in await service.tasks.page()}
+    created = await service.tasks.create(name or free_name(images[0].resolve().stem, taken), wanted)
+    try:
+        found = await service.tasks.add_frames(created.id, images)
+        if not found.frames:
+            raise InvalidRequest(
+                "None of the given files is an image.",
+                hint="; ".join(rejected.reason for rejected in found.rejected[:3]) or "Give a folder, files or a zip.",
+            )
+    except BridgeError:
+        await service.tasks.remove(created.id)
+        raise
+    return await service.tasks.find(created.id), found
+
+
+def _show(outcome: _Outcome, out: Path, *, json: bool) -> None:
+    from bridge.cli.output import count, print_json, say  # noqa: PLC0415
+    from bridge.cli.task import show_export  # noqa: PLC0415
+
+    if json:
+        print_json(
+            {
+                "task": outcome.task,
+                "job": outcome.job,
+                "rejected": outcome.found.rejected,
+                "shapes_by_label": outcome.counts,
+                "exported": outcome.exported,
+                "file": out if outcome.exported else None,
+                "previews": list(outcome.previews),
+            }
+        )
+        return
+    report(outcome.job, outcome.counts, json=False)
+    if outcome.exported is not None:
+        show_export(outcome.exported, out)
+    else:
+        say(
+            f"Nothing was exported. The task is {outcome.task.name}; afterwards: "
+            f"hubbridge task export {outcome.task.id} --out {out}"
+        )
+    if outcome.previews:
+        say(f"Drew {count(len(outcome.previews), 'picture')}, {outcome.previews[-1]} shows them all.")

@@ -1,0 +1,46 @@
+"""Pictures of a task's frames with their shapes drawn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from adapters.errors import BadFrame
+from adapters.frame import Frame
+from bridge.app import App
+from bridge.domain import Shape, StoredFrame, Task
+from bridge.preview import contact_sheet, draw
+
+
+async def write_previews(service: App, task: Task, folder: Path, most: int) -> list[Path]:
+    """Draw the first frames of a task; the paths written, the overview last. Unreadable frames are passed over."""
+    colors = {label.name: label.color for label in task.labels}
+    written: list[Path] = []
+    drawn: list[Image.Image] = []
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    async for frame, shapes in service.tasks.annotated(task.id):
+        if len(drawn) == most:
+            break
+        try:
+            picture = await asyncio.to_thread(_draw, frame, shapes, colors)
+        except BadFrame:
+            continue
+        path = folder / f"{frame.number:06d}_{Path(frame.name).stem}.jpg"
+        await asyncio.to_thread(picture.save, path, quality=90)
+        written.append(path)
+        picture.thumbnail((640, 640))
+        drawn.append(picture)
+    if drawn:
+        overview = folder / "overview.jpg"
+        sheet = await asyncio.to_thread(contact_sheet, drawn, 3 if len(drawn) > 4 else 2)
+        await asyncio.to_thread(sheet.save, overview, quality=90)
+        written.append(overview)
+    return written
+
+
+def _draw(frame: StoredFrame, shapes: Sequence[Shape], colors: dict[str, str]) -> Image.Image:
+    pixels = Frame(frame.name, frame.width, frame.height, path=Path(frame.path)).pixels
+    return draw(pixels, shapes, colors)

@@ -1,0 +1,142 @@
+"""Progress on standard error: a bar on a terminal, plain lines elsewhere. And how Ctrl-C ends a job."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+from adapters.base import DownloadProgress
+from bridge.app import App
+from bridge.domain import Job, JobState
+from bridge.errors import Conflict
+from bridge.runner import Progress as JobProgress
+
+LINE_EVERY_S = 2.0
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class DownloadBar:
+    """Shows downloads; called from any thread."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, progress: DownloadProgress) -> None:
+        name = progress.file
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(f"downloading {name}", total=progress.total_bytes or None)
+        self._bars.update(self._tasks[name], completed=progress.done_bytes, total=progress.total_bytes or None)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+class JobBar:
+    """Shows how far a job is."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._console = Console(stderr=True)
+        columns = (
+            TextColumn("annotating"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} frames"),
+            TextColumn("{task.fields[failed]}"),
+            TextColumn("{task.fields[speed]:,.1f} frames/s"),
+            TextColumn("{task.fields[left]} left"),
+        )
+        self._bars = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        done = job.frames_done + job.frames_failed
+        self._bar = self._bars.add_task("", total=job.frames_total, completed=done, failed="", speed=0.0, left="-:--")
+        self._line_at = time.monotonic() + LINE_EVERY_S
+
+    def __call__(self, progress: JobProgress) -> None:
+        finished = progress.done + progress.failed
+        failed = f"{progress.failed:,} failed" if progress.failed else ""
+        left, speed = _clock(progress.seconds_left), progress.frames_per_second
+        self._bars.update(self._bar, completed=finished, failed=failed, speed=speed, left=left)
+        if not self._console.is_terminal and time.monotonic() >= self._line_at and finished < progress.total:
+            self._line_at = time.monotonic() + LINE_EVERY_S
+            parts = [f"{finished:,}/{progress.total:,} frames", failed, f"{speed:.1f} frames/s", f"{left} left"]
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+async def run_job(service: App, job: Job) -> Job:
+    """Run a queued job in this process. Ctrl-C cancels it cleanly; a second one stops at once."""
+    loop = asyncio.get_running_loop()
+    with DownloadBar() as downloads, JobBar(job) as bar:
+        task = asyncio.ensure_future(service.jobs.run(job.id, on_progress=bar, on_download=downloads))
+        asked: list[asyncio.Future[Job]] = []
+
+        def interrupted() -> None:
+            if asked:
+                task.cancel()
+            asked.append(asyncio.ensure_future(_cancel(service, job.id)))
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(number, interrupted)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return await service.jobs.get(job.id)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
+            await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _cancel(service: App, job_id: int) -> Job:
+    print("Cancelling: batches in flight are finished first. Ctrl-C again stops at once.", file=sys.stderr)
+    with suppress(Conflict):
+        return await service.jobs.cancel(job_id)
+    return await service.jobs.get(job_id)
+
+
+async def watch_job(service: App, job_id: int, *, every_s: float = 0.3) -> Job:
+    """Follow a job that another process runs, until it ends."""
+    job = await service.jobs.get(job_id)
+    started, before = time.monotonic(), job.frames_done + job.frames_failed
+    with JobBar(job) as bar:
+        while job.state in (JobState.QUEUED, JobState.RUNNING):
+            await asyncio.sleep(every_s)
+            job = await service.jobs.get(job_id)
+            finished = job.frames_done + job.frames_failed
+            speed = (finished - before) / (time.monotonic() - started)
+            left = (job.frames_total - finished) / speed if speed > 0 else None
+            bar(JobProgress(job.frames_total, job.frames_done, job.frames_failed, job.shapes_created, speed, left))
+    return job

@@ -1,0 +1,109 @@
+"""`hubbridge model test`: one model on some images, timed, with nothing stored."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from adapters.base import PredictOptions
+from adapters.errors import BadFrame, PredictorError
+from adapters.frame import Frame
+from bridge.app import App
+from bridge.cli.output import console, facts, print_json, table
+from bridge.domain import Model
+from bridge.errors import from_predictor
+from bridge.sources.files import collect
+
+ENOUGH = 200  # images of a folder that are tried
+
+
+@dataclass(slots=True)
+class Trial:
+    """What came of it; times in seconds."""
+
+    model: Model
+    threshold: float
+    load_s: float = 0.0
+    first_s: float = 0.0
+    later_s: list[float] = field(default_factory=list)
+    found: list[tuple[str, list[tuple[str, float, list[float]]]]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+async def try_model(service: App, name: str, images: Sequence[Path], threshold: float | None) -> Trial:
+    """Predict image by image. Raises BridgeError where the model itself cannot be used."""
+    model = await service.registry.find(name)
+    trial = Trial(model, model.threshold if threshold is None else threshold)
+    with tempfile.TemporaryDirectory() as unpacked:
+        frames = [Frame("grey", 640, 480, pixels=np.full((480, 640, 3), 128, np.uint8))]
+        if images:
+            collected = collect(images, extract_to=Path(unpacked), limits=service.tasks.limits)
+            trial.failures += [rejected.reason for rejected in collected.rejected]
+            frames = [Frame(f.name, f.width, f.height, path=Path(f.path)) for f in collected.frames[:ENOUGH]]
+        started = time.perf_counter()
+        async with service.registry.predictor(model) as predictor:
+            trial.load_s = time.perf_counter() - started
+            for frame in frames:
+                started = time.perf_counter()
+                try:
+                    (found,) = await predictor.predict([frame], PredictOptions(floor_score=trial.threshold))
+                except BadFrame as error:
+                    trial.failures.append(error.message)
+                    continue
+                except PredictorError as error:
+                    raise from_predictor(error) from error
+                taken = time.perf_counter() - started
+                if trial.first_s:
+                    trial.later_s.append(taken)
+                else:
+                    trial.first_s = taken
+                rows = zip(found.label_ids.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+                trial.found.append((frame.id, [(found.labels[i], score, box) for i, score, box in rows]))
+    return trial
+
+
+def show_trial(trial: Trial, *, as_json: bool) -> None:
+    usual = statistics.median(trial.later_s) if trial.later_s else trial.first_s
+    if as_json:
+        print_json(
+            {
+                "model": trial.model.name,
+                "threshold": trial.threshold,
+                "load_seconds": trial.load_s,
+                "first_seconds": trial.first_s,
+                "median_seconds": usual,
+                "failures": trial.failures,
+                "images": [
+                    {"name": name, "shapes": [{"label": m, "score": s, "box": b} for m, s, b in rows]}
+                    for name, rows in trial.found
+                ],
+            }
+        )
+        return
+    facts(
+        [
+            ("model", trial.model.name),
+            ("runs on", trial.model.card.engine),
+            ("loaded in", f"{trial.load_s:.2f} s"),
+            ("first image", f"{trial.first_s * 1000:.0f} ms"),
+            ("median of the others", f"{usual * 1000:.0f} ms" if trial.later_s else ""),
+            ("threshold", trial.threshold),
+        ]
+    )
+    rows = [
+        (name, label, f"{score:.2f}", " ".join(f"{v:.0f}" for v in box))
+        for name, found in trial.found
+        for label, score, box in found
+    ]
+    if rows:
+        table(("image", "label", "score", "x1 y1 x2 y2"), rows, right=(2,))
+    else:
+        console().print("Nothing was found above the threshold.")
+    for failure in trial.failures:
+        console().print(failure, style="red", markup=False)

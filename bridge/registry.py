@@ -1,0 +1,236 @@
+"""Registered models: adding by reference, listing, and lending out loaded predictors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from adapters import providers
+from adapters.base import Context, DownloadProgress, ModelCard, Predictor
+from adapters.errors import PredictorError
+from adapters.references import Parsed, parse_reference
+from bridge.domain import Connection, Model
+from bridge.errors import InvalidRequest, NotFound, from_predictor
+from bridge.secrets import SecretBox
+from bridge.store import Store
+from bridge.store import models as rows
+
+Progress = Callable[[DownloadProgress], None]
+
+_SLUG = re.compile(r"[^a-z0-9]+")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # as CVAT takes function ids
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A predictor in memory, and how many callers use it right now."""
+
+    predictor: Predictor
+    users: int = 0
+
+
+@dataclass(slots=True)
+class Registry:
+    """The models of this installation.
+
+    cache_dir    where downloaded model files lie
+    endpoints    provider -> base URL that the operator configured
+    environment_secrets    (kind, host) -> secret from the environment; stored connections come first
+    keep_loaded  how many predictors stay in memory while nobody uses them
+    """
+
+    store: Store
+    secrets: SecretBox
+    cache_dir: Path
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    environment_secrets: Mapping[str, str] = field(default_factory=dict)
+    engine: str = "auto"
+    keep_loaded: int = 2
+    offline: bool = False
+    _loaded: dict[tuple[int, str], _Loaded] = field(default_factory=dict)  # least recently used first
+    _locks: dict[int, asyncio.Lock] = field(default_factory=dict)
+
+    async def resolve(self, text: str, *, engine: str | None = None) -> ModelCard:
+        """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept."""
+        parsed = _parse(text)
+        return await self._resolve(parsed, engine)
+
+    async def add(self, text: str, *, name: str | None = None, engine: str | None = None) -> tuple[Model, bool]:
+        """Register a model; the same model and revision a second time is the first again.
+
+        Returns the model and whether it is new. A key that was part of the URL becomes a connection.
+        """
+        if name is not None and not NAME.fullmatch(name):
+            raise _bad_name(name)
+        parsed = _parse(text)
+        card = await self._resolve(parsed, engine)
+        for found in parsed.secrets:
+            await self.connect(found.kind, found.host, found.value)
+        async with self.store.write() as connection:
+            same = await rows.find_model(connection, card=card)
+            if same is not None:
+                return same, False
+            if name is None:
+                taken = {model.name for model in await rows.list_models(connection)}
+                name = free_name(card.name, taken)
+            return await rows.add_model(connection, name, card), True
+
+    async def fetch(self, model: Model, progress: Progress = lambda _: None) -> Model:
+        """Download what the model needs to run here; quick where it is there already."""
+        context = await self._context(progress)
+        with _translated():
+            await providers.adapter_for_card(model.card).fetch(model.card, context)
+        async with self.store.write() as connection:
+            return await rows.update_model(connection, model.id, fetched=True)
+
+    async def find(self, name_or_id: str | int) -> Model:
+        """A model by its name or id. Raises NotFound."""
+        async with self.store.read() as connection:
+            model = await rows.find_model(connection, name=str(name_or_id))
+            if model is None and str(name_or_id).isdecimal() and len(str(name_or_id)) < 19:
+                model = await rows.get_model(connection, int(name_or_id))
+        if model is None:
+            raise NotFound(
+                f"There is no model named {str(name_or_id)[:100]!r}.",
+                hint="`hubbridge model list` shows what is registered; `hubbridge model add URL` registers one.",
+                code="model_not_registered",
+            )
+        return model
+
+    async def page(self, *, after: int = 0, most: int | None = None) -> list[Model]:
+        async with self.store.read() as connection:
+            return await rows.list_models(connection, after=after, most=most)
+
+    async def set(self, model_id: int, *, name: str | None = None, threshold: float | None = None) -> Model:
+        """Change a model's name or its default threshold."""
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InvalidRequest(f"A threshold lies between 0 and 1, not {threshold}.")
+        if name is not None and not NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{name!r} cannot name a model.", hint="Use letters, digits, dots, dashes, underscores."
+            )
+        values = {key: value for key, value in (("name", name), ("threshold", threshold)) if value is not None}
+        async with self.store.write() as connection:
+            if not values:
+                return await rows.get_model(connection, model_id)
+            return await rows.update_model(connection, model_id, **values)
+
+    async def remove(self, model_id: int) -> None:
+        """Forget a model. Its downloaded files stay in the cache, which other models may share."""
+        async with self.store.write() as connection:
+            await rows.remove_model(connection, model_id)
+
+    async def connect(self, kind: str, host: str, secret: str) -> Connection:
+        """Keep an account's secret, encrypted; an earlier one for the same kind and host is replaced."""
+        if not secret or not secret.isprintable():
+            raise InvalidRequest("A secret must not be empty or hold control characters.")
+        token = await asyncio.to_thread(self.secrets.encrypt, SecretStr(secret))
+        async with self.store.write() as connection:
+            return await rows.put_connection(connection, kind, host, token)
+
+    async def connections(self) -> Sequence[Connection]:
+        async with self.store.read() as connection:
+            return await rows.list_connections(connection)
+
+    async def disconnect(self, connection_id: int) -> None:
+        """Forget an account and its secret. Raises NotFound."""
+        async with self.store.write() as connection:
+            await rows.remove_connection(connection, connection_id)
+
+    @asynccontextmanager
+    async def predictor(self, model: Model, progress: Progress = lambda _: None) -> AsyncIterator[Predictor]:
+        """Lend the model's predictor, loading it where it is not in memory. Raises BridgeError where it cannot."""
+        key = (model.id, model.card.revision)
+        lock = self._locks.setdefault(model.id, asyncio.Lock())
+        async with lock:
+            if key not in self._loaded:
+                context = await self._context(progress)
+                with _translated():
+                    predictor = await providers.adapter_for_card(model.card).open(model.card, context)
+                self._loaded[key] = _Loaded(predictor)
+                if not model.fetched:
+                    async with self.store.write() as connection:
+                        await rows.update_model(connection, model.id, fetched=True)
+        loaded = self._loaded[key] = self._loaded.pop(key)  # now the most recently used
+        loaded.users += 1
+        try:
+            yield loaded.predictor
+        finally:
+            loaded.users -= 1
+            await self._unload_idle(self.keep_loaded)
+
+    async def close(self) -> None:
+        """Close every predictor."""
+        loaded, self._loaded = self._loaded, {}
+        for entry in loaded.values():
+            await entry.predictor.close()
+
+    async def _unload_idle(self, keep: int) -> None:
+        idle = [key for key, entry in self._loaded.items() if entry.users == 0]
+        for key in idle[: max(0, len(self._loaded) - keep)]:
+            await self._loaded.pop(key).predictor.close()
+
+    async def _resolve(self, parsed: Parsed, engine: str | None) -> ModelCard:
+        context = await self._context(engine=engine)
+        if parsed.secrets:  # a key that came with the URL counts before it is stored
+            given = {(found.kind, found.host): found.value for found in parsed.secrets}
+            known = context.secret
+            context = replace(context, secret=lambda kind, host: given.get((kind, host)) or known(kind, host))
+        with _translated():
+            return await providers.adapter_for(parsed.reference).resolve(parsed.reference, context)
+
+    async def _context(self, progress: Progress = lambda _: None, engine: str | None = None) -> Context:
+        async with self.store.read() as connection:
+            encrypted = await rows.encrypted_secrets(connection)
+
+        def secret(kind: str, host: str) -> str | None:
+            token = encrypted.get((kind, host)) or encrypted.get((kind, ""))
+            if token is None:
+                return self.environment_secrets.get(kind)
+            return self.secrets.decrypt(token).get_secret_value()
+
+        return Context(
+            cache_dir=self.cache_dir,
+            secret=secret,
+            engine=engine or self.engine,
+            endpoints=self.endpoints,
+            progress=progress,
+            offline=self.offline,
+        )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Predictor errors leave the registry as errors of the service."""
+    try:
+        yield
+    except PredictorError as error:
+        raise from_predictor(error) from error
+
+
+def _parse(text: str) -> Parsed:
+    try:
+        return parse_reference(text)
+    except PredictorError as error:
+        raise from_predictor(error) from error
+
+
+def _bad_name(name: str) -> InvalidRequest:
+    hint = "Use letters, digits, dots, dashes and underscores, 100 at most."
+    return InvalidRequest(f"{name[:120]!r} cannot name a model.", hint=hint)
+
+
+def free_name(wanted: str, taken: set[str]) -> str:
+    """A slug of ``wanted`` that nobody has: rt-detr, rt-detr-2, rt-detr-3 ..."""
+    slug = _SLUG.sub("-", wanted.lower()).strip("-")[:80] or "model"
+    name, count = slug, 1
+    while name in taken:
+        count += 1
+        name = f"{slug}-{count}"
+    return name

@@ -1,0 +1,386 @@
+"""One annotation job at work: read frames ahead, predict in batches, map, write; progress, cancel, resume.
+
+A frame is done when one transaction has stored its shapes, its raw result and its ledger row together. Whatever
+ends the run before that leaves the frame pending, and the next run begins there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import tenacity
+
+from adapters.base import Detections, PredictOptions, Predictor
+from adapters.errors import (
+    AccessDenied,
+    BadFrame,
+    BadOutput,
+    ModelNotFound,
+    OutOfMemory,
+    PredictorError,
+    PredictTimeout,
+    Transient,
+    Unsupported,
+)
+from adapters.frame import Frame
+from bridge import results
+from bridge.domain import JobState, StoredFrame, TaskLabel
+from bridge.errors import predictor_code
+from bridge.shapes import above, to_shapes
+from bridge.sinks.local import FinishedFrame, LocalSink
+from bridge.store import Store
+from bridge.store import jobs as ledger
+from bridge.store.jobs import FrameOutcome, Lease, LeaseLost
+
+log = structlog.get_logger(__name__)
+
+# Errors that every further frame would meet as well: the job stops, and its frames stay pending.
+FATAL = (AccessDenied, ModelNotFound, Unsupported)
+PAGE = 512  # ledger rows read at once
+ENOUGH_TO_JUDGE = 20  # frames, before the failure rate can stop a job
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """How a job is run; the settings of [jobs]. Times are in seconds."""
+
+    floor_score: float = 0.05
+    max_detections: int = 300
+    batch_size: int = 0  # 0: what the model's limits say
+    read_ahead: int = 32
+    commit_frames: int = 256
+    commit_s: float = 0.05
+    lease_s: float = 30.0
+    patience_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What one run needs to know of its job."""
+
+    total: int
+    done: int
+    failed: int
+    pairs: Mapping[str, TaskLabel]  # model label -> task label
+    threshold: float
+    label_thresholds: Mapping[str, float]  # by model label
+    masks_as_polygons: bool
+    max_failure_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. ``frames_per_second`` is of the last seconds; ``seconds_left`` None where unknown."""
+
+    total: int
+    done: int
+    failed: int
+    shapes: int
+    frames_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(slots=True)
+class _Speed:
+    """Frames per second over the last five seconds or more."""
+
+    window_s: float = 5.0
+    marks: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)]))
+
+    def mark(self, frames: int) -> float:
+        now = time.monotonic()
+        self.marks.append((now, frames))
+        while len(self.marks) > 2 and now - self.marks[1][0] > self.window_s:
+            self.marks.popleft()
+        started, before = self.marks[0]
+        return (frames - before) / max(now - started, 1e-6)
+
+
+# What the writer waits for; None is the end.
+_Finished = asyncio.Queue[list[FinishedFrame] | None]
+
+
+class _Stop(Exception):
+    """The run ends here: the job failed as a whole."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs one claimed job to its end. ``cancel()`` may be called from the event loop at any moment."""
+
+    store: Store
+    predictor: Predictor
+    sink: LocalSink
+    plan: JobPlan
+    options: RunnerOptions = field(default_factory=RunnerOptions)
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    _cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    _written: int = 0
+    _failed: int = 0
+    _shapes: int = 0
+    _batch_limit: int = 0
+    _speed: _Speed = field(default_factory=_Speed)
+
+    def cancel(self) -> None:
+        """Ask for an end: batches in flight are finished and stored, no other begins."""
+        self._cancelled.set()
+
+    async def run(self) -> JobState:
+        """Work until every frame is done or failed, or the job is cancelled or cannot go on.
+
+        Returns the state in which the job was left; LeaseLost where it is no longer ours. If the calling asyncio
+        task is cancelled, the job is given back as queued.
+        """
+        lease = self.sink.lease
+        self._batch_limit = self.options.batch_size or self.predictor.card.limits.max_batch
+        try:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    beat = group.create_task(self._heartbeat(lease))
+                    await self._work()
+                    beat.cancel()
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from errors
+        except _Stop as stop:
+            return await self._end(JobState.FAILED, str(stop))
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back(lease))
+            raise
+        state = JobState.CANCELLED if self._cancelled.is_set() and self._left() else JobState.SUCCEEDED
+        if state is JobState.SUCCEEDED and self._too_many_failures(final=True):
+            return await self._end(JobState.FAILED, self._failure_text())
+        return await self._end(state)
+
+    async def _end(self, state: JobState, error: str | None = None) -> JobState:
+        async with self.store.write() as connection:
+            await ledger.finish(connection, self.sink.lease, state, error)
+        return state
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            async with self.store.write() as connection:
+                await ledger.finish(connection, lease, JobState.QUEUED)
+        except LeaseLost:
+            log.info("the job was taken over", job=lease.job_id)
+
+    def _left(self) -> int:
+        return self.plan.total - self.plan.done - self.plan.failed - self._written
+
+    async def _heartbeat(self, lease: Lease) -> None:
+        """Keep the lease, and hear of a cancellation that was asked for in another process."""
+        while True:
+            async with self.store.write() as connection:
+                if await ledger.renew(connection, lease, self.options.lease_s):
+                    self.cancel()
+            await asyncio.sleep(min(1.0, self.options.lease_s / 3))
+
+    async def _work(self) -> None:
+        """Keep ``max_concurrency`` batches in flight, and one writer behind them."""
+        finished: _Finished = asyncio.Queue(maxsize=max(2, self.options.read_ahead // 8))
+        slots = asyncio.Semaphore(max(1, self.predictor.card.limits.max_concurrency))
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(self._write(finished))
+            in_flight: set[asyncio.Task[None]] = set()
+            async for batch in self._batches():
+                await slots.acquire()
+                if self._cancelled.is_set():
+                    break
+                task = group.create_task(self._batch(batch, finished, slots))
+                in_flight.add(task)
+                task.add_done_callback(in_flight.discard)
+            if in_flight:
+                await asyncio.wait(in_flight)
+            await finished.put(None)
+            await writer
+
+    async def _batches(self) -> AsyncIterator[list[StoredFrame]]:
+        """The pending frames in order; how many come at once follows what fits into memory."""
+        after = -1
+        waiting: list[StoredFrame] = []
+        while not self._cancelled.is_set():
+            async with self.store.read() as connection:
+                page = await ledger.pending_frames(connection, self.sink.lease.job_id, after, PAGE)
+            if not page:
+                break
+            after = page[-1].number
+            waiting += page
+            while len(waiting) >= self._batch_limit:
+                batch, waiting = waiting[: self._batch_limit], waiting[self._batch_limit :]
+                yield batch
+        if waiting:
+            yield waiting
+
+    async def _batch(
+        self,
+        batch: Sequence[StoredFrame],
+        finished: _Finished,
+        slots: asyncio.Semaphore,
+    ) -> None:
+        try:
+            frames = [Frame(row.name, row.width, row.height, path=Path(row.path)) for row in batch]
+            answers = await self._answers(frames)
+        finally:
+            slots.release()
+        # What an answer becomes is worked out beside the next forward pass.
+        await finished.put(await asyncio.to_thread(self._finish, batch, answers))
+
+    async def _answers(self, frames: Sequence[Frame]) -> list[Detections | PredictorError]:
+        """One answer or error per frame. A batch that fails is split until the bad frame is alone."""
+        if not frames:
+            return []
+        try:
+            return list(await self._ask(frames))
+        except FATAL as error:
+            raise _Stop(f"{error.message} {error.hint}".strip()) from error
+        except BadFrame as error:
+            bad = [frame.id == error.frame_id for frame in frames]
+            if sum(bad) == 1:
+                rest = iter(
+                    await self._answers([frame for frame, is_bad in zip(frames, bad, strict=True) if not is_bad])
+                )
+                return [error if is_bad else next(rest) for is_bad in bad]
+            failure: PredictorError = error
+        except OutOfMemory as error:
+            self._batch_limit = max(1, min(self._batch_limit, len(frames) // 2))
+            failure = error
+        except PredictTimeout as error:
+            failure = error
+        except Transient as error:
+            raise _Stop(f"{error.message} Its frames stay pending; resume the job when the host answers.") from error
+        except PredictorError as error:
+            failure = error
+        if len(frames) == 1:
+            return [failure]
+        half = len(frames) // 2
+        return [*await self._answers(frames[:half]), *await self._answers(frames[half:])]
+
+    async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Predict, with patience for what passes by itself. Raises PredictorError."""
+        options = PredictOptions(self.options.floor_score, max_detections=self.options.max_detections)
+        limits = self.predictor.card.limits
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(Transient) & tenacity.retry_if_not_exception_type(PredictTimeout),
+            stop=tenacity.stop_any(tenacity.stop_after_delay(self.options.patience_s), _when(self._cancelled)),
+            wait=_wait,
+            sleep=self._sleep,
+            reraise=True,
+        ):
+            with attempt:
+                try:
+                    async with asyncio.timeout(limits.timeout_s * max(1, len(frames))):
+                        found = await self.predictor.predict(frames, options)
+                except TimeoutError as error:
+                    raise PredictTimeout(f"The model did not answer within {limits.timeout_s:g} s a frame.") from error
+                except (PredictorError, asyncio.CancelledError):
+                    raise
+                except Exception as error:
+                    log.exception("predictor failed", model=self.predictor.card.name)
+                    raise BadOutput(f"The model failed with {type(error).__name__}.") from error
+                if len(found) != len(frames):
+                    raise BadOutput(f"The model answered {len(found)} results for {len(frames)} frames.")
+        return found
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait before another try, but no longer than until the job is cancelled."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._cancelled.wait()
+        except TimeoutError:
+            return
+
+    def _finish(
+        self, batch: Sequence[StoredFrame], answers: Sequence[Detections | PredictorError]
+    ) -> list[FinishedFrame]:
+        """Raw results packed, thresholds cut, labels mapped: runs in a thread."""
+        plan = self.plan
+        finished = []
+        for row, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, PredictorError):
+                failed = FrameOutcome(row.number, error_code=predictor_code(answer), error=answer.message)
+                finished.append(FinishedFrame(failed))
+                continue
+            kept = above(answer, plan.threshold, plan.label_thresholds)
+            shapes = to_shapes(kept, plan.pairs, masks_as_polygons=plan.masks_as_polygons)
+            finished.append(FinishedFrame(FrameOutcome(row.number, results.encode(answer)), shapes))
+        return finished
+
+    async def _write(self, finished: _Finished) -> None:
+        """Group commit: what comes within ``commit_s`` is written in one transaction."""
+        ended = False
+        while not ended:
+            first = await finished.get()
+            if first is None:
+                break
+            group = first
+            deadline = asyncio.get_running_loop().time() + self.options.commit_s
+            while len(group) < self.options.commit_frames and not ended:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        more = await finished.get()
+                except TimeoutError:
+                    break
+                ended = more is None
+                group += more or []
+            await self.sink.write(group)
+            self._count(group)
+            if self._too_many_failures():
+                raise _Stop(self._failure_text())
+
+    def _count(self, group: Sequence[FinishedFrame]) -> None:
+        self._written += len(group)
+        self._failed += sum(frame.outcome.error_code is not None for frame in group)
+        self._shapes += sum(len(frame.shapes) for frame in group)
+        speed = self._speed.mark(self._written)
+        self.on_progress(
+            Progress(
+                total=self.plan.total,
+                done=self.plan.done + self._written - self._failed,
+                failed=self.plan.failed + self._failed,
+                shapes=self._shapes,
+                frames_per_second=speed,
+                seconds_left=self._left() / speed if speed > 0 else None,
+            )
+        )
+
+    def _too_many_failures(self, *, final: bool = False) -> bool:
+        if self._written == 0 or (not final and self._written < ENOUGH_TO_JUDGE):
+            return False
+        return self._failed / self._written > self.plan.max_failure_rate
+
+    def _failure_text(self) -> str:
+        return (
+            f"{self._failed} of {self._written} frames failed, more than the {self.plan.max_failure_rate:.0%} allowed; "
+            "`hubbridge job show --failed` lists them."
+        )
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a task group; the ones that followed from it are of no interest."""
+    ranked = (_Stop, LeaseLost, BaseException)
+    flat = list(_flatten(errors))
+    return next(error for kind in ranked for error in flat if isinstance(error, kind))
+
+
+def _flatten(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    flat: list[BaseException] = []
+    for error in errors.exceptions:
+        flat += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return flat
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """What the host asked for, else 0.5 s doubled for every try up to 20 s, with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None)
+    backoff = tenacity.wait_random_exponential(multiplier=0.5, max=20)(state)
+    return max(float(asked), 0.0) + backoff / 10 if asked is not None else backoff
+
+
+def _when(event: asyncio.Event) -> Callable[[tenacity.RetryCallState], bool]:
+    return lambda state: event.is_set()

@@ -1,0 +1,147 @@
+"""The way to the database: one writer at a time in a process, readers beside it, migrations at the start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from bridge.errors import BridgeError, Overloaded
+
+SCHEMA_VERSION = "0001"
+BUSY_TIMEOUT_MS = 15_000
+
+
+class Store:
+    """All of the service's memory. ``read()`` and ``write()`` give connections inside a transaction.
+
+    SQLite runs in WAL mode: a reader sees one moment, and never waits for the writer. A write transaction begins
+    with BEGIN IMMEDIATE, so that it can only wait at its start and never fails in its middle.
+    """
+
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._write_lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, url: str) -> Store:
+        """Open and migrate the database at a SQLAlchemy URL; raises BridgeError where it cannot be used."""
+        sqlite = url.startswith("sqlite")
+        if sqlite:
+            path = sa.make_url(url).database
+            if path:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            readers, writer = _sqlite_engine(url, "BEGIN", 5), _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
+        else:
+            readers = writer = create_async_engine(url)
+        store = cls(readers, writer)
+        try:
+            await store._migrate()
+        except (DBAPIError, OSError) as error:
+            await store.close()
+            raise BridgeError(
+                f"The database cannot be opened: {_cause(error)}.",
+                hint="Check [storage] data_dir and database_url, and that the folder can be written.",
+                code="database_unavailable",
+            ) from error
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        with _translated():
+            async with self._readers.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end of the block, or rolled back where it raises."""
+        async with self._write_lock:
+            with _translated():
+                async with self._writer.begin() as connection:
+                    yield connection
+
+    async def _migrate(self) -> None:
+        async with self._writer.begin() as connection:
+            if await connection.run_sync(_schema_version) != SCHEMA_VERSION:
+                await connection.run_sync(_upgrade)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """A database that stays locked or goes away is said in our words; everything else is left alone."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Overloaded(
+            f"The database did not answer: {_cause(error)}.",
+            hint="Another program may hold it, or the disk may be full. Nothing was changed; try again.",
+            code="database_unavailable",
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).rstrip(".")
+
+
+def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=20 if begin == "BEGIN" else 0)
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver's own implicit BEGIN comes too late
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            "cache_size = -65536",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _schema_version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return version
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # noqa: PLC0415  (only where a migration is due)
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise BridgeError(
+            "The database was written by a newer version of Hubbridge.",
+            hint="Install that version, or point [storage] database_url at another database.",
+            code="database_too_new",
+        ) from error

@@ -1,0 +1,217 @@
+"""Models, connections, mappings and learned pairs in the database."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.base import Limits, ModelCard
+from bridge.domain import Connection, LabelMapping, Model
+from bridge.errors import Conflict, NotFound
+from bridge.store.tables import connections, jobs, learned_pairs, mappings, models
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def card_to_json(card: ModelCard) -> str:
+    return json.dumps(asdict(card), separators=(",", ":"))
+
+
+def card_from_json(text: str) -> ModelCard:
+    data: dict[str, Any] = json.loads(text)
+    data["limits"] = Limits(**data["limits"])
+    for name in ("shape_types", "notes"):
+        data[name] = tuple(data[name])
+    data["labels"] = None if data["labels"] is None else tuple(data["labels"])
+    return ModelCard(**data)
+
+
+def _model(row: sa.Row[Any]) -> Model:
+    return Model(row.id, row.name, card_from_json(row.card), row.threshold, moment(row.created_at), row.fetched)
+
+
+async def add_model(connection: AsyncConnection, name: str, card: ModelCard) -> Model:
+    """Store a model. Raises Conflict where the name is taken."""
+    values = {
+        "name": name,
+        "reference": card.reference,
+        "revision": card.revision,
+        "engine": card.engine,
+        "card": card_to_json(card),
+        "threshold": card.default_threshold,
+        "fetched": False,
+        "created_at": time.time(),
+    }
+    try:
+        result = await connection.execute(sa.insert(models).values(values))
+    except IntegrityError as error:
+        raise Conflict(f"A model named {name} exists already.", hint="Choose another name with --name.") from error
+    assert result.inserted_primary_key
+    return await get_model(connection, int(result.inserted_primary_key[0]))
+
+
+async def get_model(connection: AsyncConnection, model_id: int) -> Model:
+    row = (await connection.execute(sa.select(models).where(models.c.id == model_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no model {model_id}.", hint="`hubbridge model list` shows what is registered.")
+    return _model(row)
+
+
+async def find_model(
+    connection: AsyncConnection, *, name: str | None = None, card: ModelCard | None = None
+) -> Model | None:
+    """The model of that name, or the one with the card's reference, revision and engine."""
+    query = sa.select(models)
+    if name is not None:
+        query = query.where(models.c.name == name)
+    if card is not None:
+        query = query.where(
+            models.c.reference == card.reference,
+            models.c.revision == card.revision,
+            models.c.engine == card.engine,
+        )
+    row = (await connection.execute(query)).first()
+    return _model(row) if row else None
+
+
+async def list_models(connection: AsyncConnection, *, after: int = 0, most: int | None = None) -> list[Model]:
+    """In the order of their ids, those behind ``after``."""
+    query = sa.select(models).where(models.c.id > after).order_by(models.c.id).limit(most)
+    return [_model(row) for row in await connection.execute(query)]
+
+
+async def update_model(connection: AsyncConnection, model_id: int, **values: Any) -> Model:
+    """Set ``name``, ``threshold`` or ``fetched``. Raises NotFound, or Conflict where the name is taken."""
+    try:
+        await connection.execute(sa.update(models).where(models.c.id == model_id).values(**values))
+    except IntegrityError as error:
+        raise Conflict(f"A model named {values.get('name')} exists already.", hint="Choose another name.") from error
+    return await get_model(connection, model_id)
+
+
+async def remove_model(connection: AsyncConnection, model_id: int) -> None:
+    """Forget a model. Raises Conflict while jobs refer to it."""
+    await get_model(connection, model_id)
+    used = await connection.scalar(sa.select(sa.func.count()).where(jobs.c.model_id == model_id))
+    if used:
+        raise Conflict(
+            f"{used} annotation job{'s' if used > 1 else ''} used this model, and their record names it.",
+            hint="Remove the tasks of those jobs first, or keep the model: it takes no memory while it is not used.",
+        )
+    await connection.execute(sa.delete(models).where(models.c.id == model_id))
+
+
+async def put_connection(connection: AsyncConnection, kind: str, host: str, secret: bytes) -> Connection:
+    """Store an account's encrypted secret; one that is there for the same kind and host is replaced."""
+    await connection.execute(
+        sa.delete(connections).where(connections.c.kind == kind, connections.c.host == host),
+    )
+    now = time.time()
+    values = {"kind": kind, "host": host, "secret": secret, "created_at": now}
+    result = await connection.execute(sa.insert(connections).values(values))
+    assert result.inserted_primary_key
+    return Connection(int(result.inserted_primary_key[0]), kind, host, moment(now))
+
+
+async def list_connections(connection: AsyncConnection) -> list[Connection]:
+    rows = await connection.execute(sa.select(connections).order_by(connections.c.id))
+    return [Connection(row.id, row.kind, row.host, moment(row.created_at)) for row in rows]
+
+
+async def encrypted_secrets(connection: AsyncConnection) -> dict[tuple[str, str], bytes]:
+    """(kind, host) -> encrypted secret."""
+    rows = await connection.execute(sa.select(connections))
+    return {(row.kind, row.host): row.secret for row in rows}
+
+
+async def remove_connection(connection: AsyncConnection, connection_id: int) -> None:
+    result = await connection.execute(sa.delete(connections).where(connections.c.id == connection_id))
+    if result.rowcount == 0:
+        raise NotFound(
+            f"There is no connection {connection_id}.", hint="`hubbridge connection list` shows what is stored."
+        )
+
+
+def _mapping(row: sa.Row[Any]) -> LabelMapping:
+    return LabelMapping(row.id, row.version, row.model_id, row.task_id, row.pairs, moment(row.created_at))
+
+
+async def add_mapping(
+    connection: AsyncConnection, model_id: int, task_id: int | None, pairs: Mapping[str, str]
+) -> LabelMapping:
+    """A new version of a model's mapping for a task; the latest one itself where its pairs are the same."""
+    same_target = (mappings.c.model_id == model_id) & (mappings.c.task_id == task_id)
+    query = sa.select(mappings).where(same_target).order_by(mappings.c.version.desc()).limit(1)
+    latest = (await connection.execute(query)).one_or_none()
+    if latest is not None and latest.pairs == dict(pairs):
+        return _mapping(latest)
+    result = await connection.execute(
+        sa.insert(mappings).values(
+            version=latest.version + 1 if latest is not None else 1,
+            model_id=model_id,
+            task_id=task_id,
+            pairs=dict(pairs),
+            created_at=time.time(),
+        )
+    )
+    assert result.inserted_primary_key
+    return await get_mapping(connection, int(result.inserted_primary_key[0]))
+
+
+async def get_mapping(connection: AsyncConnection, mapping_id: int) -> LabelMapping:
+    row = (await connection.execute(sa.select(mappings).where(mappings.c.id == mapping_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no mapping {mapping_id}.")
+    return _mapping(row)
+
+
+async def list_mappings(
+    connection: AsyncConnection,
+    *,
+    model_id: int | None = None,
+    task_id: int | None = None,
+    after: int = 0,
+    most: int | None = None,
+) -> list[LabelMapping]:
+    query = sa.select(mappings).where(mappings.c.id > after).order_by(mappings.c.id).limit(most)
+    if model_id is not None:
+        query = query.where(mappings.c.model_id == model_id)
+    if task_id is not None:
+        query = query.where(mappings.c.task_id == task_id)
+    return [_mapping(row) for row in await connection.execute(query)]
+
+
+async def learn(connection: AsyncConnection, pairs: Iterable[tuple[str, str, bool]]) -> None:
+    """Remember pairs (model label, task label, accepted); a later word on the same pair replaces an earlier one."""
+    rows = [
+        {"model_label": m, "task_label": t, "accepted": accepted, "updated_at": time.time()} for m, t, accepted in pairs
+    ]
+    if not rows:
+        return
+    both = (learned_pairs.c.model_label == sa.bindparam("m")) & (learned_pairs.c.task_label == sa.bindparam("t"))
+    keys = [{"m": row["model_label"], "t": row["task_label"]} for row in rows]
+    await connection.execute(sa.delete(learned_pairs).where(both), keys)
+    await connection.execute(sa.insert(learned_pairs), rows)
+
+
+async def learned(connection: AsyncConnection, task_labels: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """What was learned about these task labels, oldest first."""
+    found = []
+    for start in range(0, len(task_labels), 500):  # SQLite bounds the number of parameters
+        query = (
+            sa.select(learned_pairs)
+            .where(learned_pairs.c.task_label.in_(task_labels[start : start + 500]))
+            .order_by(learned_pairs.c.updated_at, learned_pairs.c.model_label)
+        )
+        found += [(row.model_label, row.task_label, row.accepted) for row in await connection.execute(query)]
+    return found

@@ -1,0 +1,139 @@
+"""Shapes in the database: reading, importing, replacing frame by frame, and undoing a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.domain import Clean, Shape, Source
+from bridge.store.tables import jobs, labels, shapes
+
+_LIVE = shapes.c.removed_by.is_(None)
+
+
+def _row(task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | None) -> dict[str, Any]:
+    return {
+        "task_id": task_id,
+        "frame": frame,
+        "label_id": label_id,
+        "type": shape.type,
+        "points": np.array(shape.points, "<f8").tobytes(),
+        "rle": shape.rle,
+        "rotation": shape.rotation,
+        "score": shape.score,
+        "source": str(shape.source),
+        "attributes": json.dumps(dict(shape.attributes)) if shape.attributes else None,
+        "shape_group": shape.group,
+        "job_id": job_id,
+    }
+
+
+def _shape(row: sa.Row[Any], names: Mapping[int, str]) -> Shape:
+    return Shape(
+        label=names[row.label_id],
+        type=row.type,
+        points=tuple(np.frombuffer(row.points, "<f8").tolist()),
+        rle=row.rle,
+        rotation=row.rotation,
+        score=row.score,
+        source=Source(row.source),
+        attributes=json.loads(row.attributes) if row.attributes else {},
+        group=row.shape_group,
+        job_id=row.job_id,
+        id=row.id,
+    )
+
+
+async def add_shapes(
+    connection: AsyncConnection,
+    task_id: int,
+    label_ids: Mapping[str, int],
+    changes: Iterable[tuple[int, Sequence[Shape]]],
+    *,
+    job_id: int | None = None,
+) -> int:
+    """Insert the shapes of (frame, shapes) pairs; the number inserted."""
+    rows = [_row(task_id, frame, label_ids[shape.label], shape, job_id) for frame, new in changes for shape in new]
+    if rows:
+        await connection.execute(sa.insert(shapes), rows)
+    return len(rows)
+
+
+async def retire_shapes(
+    connection: AsyncConnection, task_id: int, frames: Sequence[int], *, job_id: int, model_id: int, clean: Clean
+) -> None:
+    """Take away what a job cleans from these frames; it stays in the database for undo."""
+    if clean is Clean.NONE or not frames:
+        return
+    query = sa.update(shapes).where(shapes.c.task_id == task_id, shapes.c.frame.in_(frames), _LIVE)
+    if clean is Clean.MODEL:
+        query = query.where(shapes.c.job_id.in_(sa.select(jobs.c.id).where(jobs.c.model_id == model_id)))
+    elif clean is Clean.AUTOMATIC:
+        query = query.where(shapes.c.source == str(Source.AUTOMATIC))
+    # A job's own shapes are the new ones.
+    await connection.execute(query.where(shapes.c.job_id.is_distinct_from(job_id)).values(removed_by=job_id))
+
+
+async def get_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int]) -> dict[int, list[Shape]]:
+    """Frame number -> its shapes in the order in which they came; every frame asked for is there."""
+    found: dict[int, list[Shape]] = {frame: [] for frame in frames}
+    if not frames:
+        return found
+    rows = await connection.execute(sa.select(labels.c.id, labels.c.name).where(labels.c.task_id == task_id))
+    names = {row.id: row.name for row in rows}
+    query = sa.select(shapes).where(shapes.c.task_id == task_id, _LIVE)
+    if len(frames) > 500:  # SQLite bounds the number of parameters
+        query = query.where(shapes.c.frame.between(min(frames), max(frames)))
+    else:
+        query = query.where(shapes.c.frame.in_(frames))
+    for row in await connection.execute(query.order_by(shapes.c.frame, shapes.c.id)):
+        if row.frame in found:
+            found[row.frame].append(_shape(row, names))
+    return found
+
+
+async def count_shapes(connection: AsyncConnection, task_id: int, *, job_id: int | None = None) -> dict[str, int]:
+    """Label name -> number of shapes, of the whole task or of those that one job made; most first."""
+    query = (
+        sa.select(labels.c.name, sa.func.count())
+        .join(labels, labels.c.id == shapes.c.label_id)
+        .where(shapes.c.task_id == task_id, _LIVE)
+        .group_by(labels.c.name)
+        .order_by(sa.func.count().desc(), labels.c.name)
+    )
+    if job_id is not None:
+        query = query.where(shapes.c.job_id == job_id)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def annotated_frames(connection: AsyncConnection, task_id: int) -> int:
+    """How many frames of a task have at least one shape."""
+    query = sa.select(sa.func.count(shapes.c.frame.distinct())).where(shapes.c.task_id == task_id, _LIVE)
+    return (await connection.scalar(query)) or 0
+
+
+async def remove_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int] | None = None) -> int:
+    """Delete all shapes of a task, or of some of its frames, for good; the number deleted."""
+    query = sa.delete(shapes).where(shapes.c.task_id == task_id)
+    if frames is not None:
+        query = query.where(shapes.c.frame.in_(frames))
+    return (await connection.execute(query)).rowcount
+
+
+async def later_job_on_shapes_of(connection: AsyncConnection, job_id: int) -> int | None:
+    """The job that has taken away shapes which this job made, if any."""
+    query = sa.select(shapes.c.removed_by).where(shapes.c.job_id == job_id, shapes.c.removed_by.is_not(None)).limit(1)
+    found: int | None = await connection.scalar(query)
+    return found
+
+
+async def undo_shapes(connection: AsyncConnection, job_id: int) -> tuple[int, int]:
+    """Delete what a job made and bring back what it took away; (deleted, brought back)."""
+    deleted = await connection.execute(sa.delete(shapes).where(shapes.c.job_id == job_id))
+    restored = await connection.execute(sa.update(shapes).where(shapes.c.removed_by == job_id).values(removed_by=None))
+    return deleted.rowcount, restored.rowcount

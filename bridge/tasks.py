@@ -1,0 +1,140 @@
+"""Tasks as people use them: creating, filling with frames, importing and exporting annotations, removing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bridge import formats
+from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
+from bridge.errors import BridgeError, InvalidRequest, NotFound
+from bridge.formats import ExportSummary
+from bridge.sources.files import Collected, ImageLimits, collect
+from bridge.store import Store
+from bridge.store import shapes as shape_rows
+from bridge.store import tasks as rows
+
+EXPORT_PAGE = 256  # frames read at once
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """What an import brought in, and what it could not place."""
+
+    frames: int
+    shapes: int
+    unknown_files: tuple[str, ...] = ()
+    unknown_labels: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Tasks:
+    """The local tasks of this installation; ``folder`` holds what was uploaded or unpacked for them."""
+
+    store: Store
+    folder: Path
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+    async def create(self, name: str, labels: Sequence[TaskLabel]) -> Task:
+        """A task without frames. Raises InvalidRequest, or Conflict where the name is taken."""
+        if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+            raise InvalidRequest(
+                "A task's name needs 1 to 200 printable characters.", hint="Name it by what its frames show."
+            )
+        if not labels:
+            raise InvalidRequest("A task needs at least one label.", hint="For example: --labels car,person")
+        async with self.store.write() as connection:
+            return await rows.add_task(connection, name, labels)
+
+    async def find(self, name_or_id: str | int) -> Task:
+        """A task by its name or id. Raises NotFound."""
+        async with self.store.read() as connection:
+            task = await rows.find_task(connection, str(name_or_id))
+            if task is None and str(name_or_id).isdecimal() and len(str(name_or_id)) < 19:
+                task = await rows.get_task(connection, int(name_or_id))
+        if task is None:
+            raise NotFound(
+                f"There is no task {str(name_or_id)[:100]!r}.", hint="`hubbridge task list` shows all tasks."
+            )
+        return task
+
+    async def page(self, *, after: int = 0, most: int | None = None) -> list[Task]:
+        async with self.store.read() as connection:
+            return await rows.list_tasks(connection, after=after, most=most)
+
+    async def shapes_by_label(self, task_id: int) -> dict[str, int]:
+        async with self.store.read() as connection:
+            return await shape_rows.count_shapes(connection, task_id)
+
+    def files_of(self, task_id: int) -> Path:
+        """The folder for files that belong to a task."""
+        return self.folder / str(task_id)
+
+    async def add_frames(self, task_id: int, paths: Sequence[Path], *, skip_known: bool = False) -> Collected:
+        """Append the images of folders, files and zips, read where they are (zips are unpacked into our folder).
+
+        What is no image is in the answer by name, and the rest is added. Raises Conflict where a frame's name is
+        taken, and adds nothing then; with ``skip_known`` such a frame is left as it is.
+        """
+        extracted = self.files_of(task_id) / uuid.uuid4().hex
+        try:
+            found = await asyncio.to_thread(collect, paths, extract_to=extracted, limits=self.limits)
+            async with self.store.write() as connection:
+                if skip_known:
+                    known = await rows.frame_names(connection, task_id)
+                    found = replace(found, frames=[frame for frame in found.frames if frame.name not in known])
+                await rows.add_frames(connection, task_id, found.frames)
+        except (BridgeError, asyncio.CancelledError):
+            await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
+            raise
+        return found
+
+    async def remove(self, task_id: int) -> None:
+        """Remove a task, its annotations, its jobs and the files that were uploaded for it; other files stay."""
+        async with self.store.write() as connection:
+            await rows.remove_task(connection, task_id)
+        await asyncio.to_thread(shutil.rmtree, self.files_of(task_id), ignore_errors=True)
+
+    async def annotated(self, task_id: int) -> AsyncIterator[tuple[StoredFrame, Sequence[Shape]]]:
+        """Every frame in order with its shapes, some hundred at a time."""
+        after = -1
+        while True:
+            async with self.store.read() as connection:
+                page = await rows.list_frames(connection, task_id, after=after, most=EXPORT_PAGE)
+                shapes = await shape_rows.get_shapes(connection, task_id, [frame.number for frame in page])
+            for frame in page:
+                yield frame, shapes[frame.number]
+            if len(page) < EXPORT_PAGE:
+                return
+            after = page[-1].number
+
+    async def export(self, task: Task, path: Path, format_name: str = "coco") -> ExportSummary:
+        """Write a task's annotations; the file appears whole or not at all."""
+        return await formats.find(format_name).write(path, task.labels, self.annotated(task.id))
+
+    async def import_annotations(
+        self, task: Task, path: Path, format_name: str = "coco", source: Source = Source.MANUAL
+    ) -> ImportSummary:
+        """Add the shapes of a file to the frames of the same name, in one transaction.
+
+        Files and labels that the task does not know are in the answer, and left out.
+        """
+        document = await asyncio.to_thread(formats.find(format_name).read, path)
+        async with self.store.read() as connection:
+            numbers = await rows.frame_names(connection, task.id)
+        placed, unknown_files = formats.place(document, numbers)
+        ids = {label.name: label.id for label in task.labels}
+        unknown_labels = {shape.label for shapes in placed.values() for shape in shapes} - ids.keys()
+        changes = [
+            (number, [replace(shape, source=source) for shape in shapes if shape.label in ids])
+            for number, shapes in placed.items()
+        ]
+        async with self.store.write() as connection:
+            count = await shape_rows.add_shapes(connection, task.id, ids, changes)
+        frames = sum(bool(shapes) for _, shapes in changes)
+        return ImportSummary(frames, count, tuple(unknown_files), tuple(sorted(unknown_labels)))
