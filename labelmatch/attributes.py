@@ -118,7 +118,7 @@ def compare(model: Attribute, task: Attribute) -> AttributeMatch | None:
 
 def types_fit(model: Attribute, task: Attribute) -> bool:
     one, other = fold(model.input_type), fold(task.input_type)
-    if one == other or other == "text" or one in UNTYPED or other in UNTYPED or {one, other} <= CHOICES:
+    if other in {one, "text"} or one in UNTYPED or other in UNTYPED or {one, other} <= CHOICES:
         return True
     if one == "checkbox":
         return other in CHOICES and len(set(task.values)) == 2
@@ -136,7 +136,7 @@ def choices(attribute: Attribute) -> tuple[str, ...]:
 
 
 def match_values(model: Iterable[str], task: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """(model's value, task's value) of those that are the same, in the model's order; a task's value may serve twice."""
+    """(model's value, task's value) of the same ones, in the model's order; a task's value may serve twice."""
     available = sorted(set(task))
     exact = set(available)
     folded = {fold(value): value for value in reversed(available)}

@@ -17,10 +17,14 @@ from labelmatch.meaning import Meaning
 KIN_FORCE = 2.0  # how far relatives among the other labels move the odds of a sense (as exp(force * support))
 KIN_HALF = 2.0  # that many relatives give half of the support
 SAME_FORCE = 1.5  # the same for a label of the other kind of list, or another one, that means this very thing
-COMPANY_FORCE = 3.0  # the same for the words that the vocabulary names as company
+COMPANY_FORCE = 6.0  # the same for the words that the vocabulary names as company
 TASK_POWER = 0.3  # softens the task's weight in the share of a link
 HINT_FORCE = 8.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
 HINT_LEAST = 0.2  # information of the nearest common kind; a hint that shares less than that says nothing
+
+
+Hint = tuple[int, tuple[int, ...]]
+"""A label's index, and all that the words of its path or brackets mean or are kinds of, as nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Senses:
     phrase_cost: NDArray[np.float64]
     phrase_head: NDArray[np.bool_]
     entry_node: NDArray[np.int32]
-    entry_steps: NDArray[np.int16]
+    entry_steps: NDArray[np.int32]
     entry_row: NDArray[np.int64]
 
 
@@ -56,46 +60,41 @@ class Links:
 
 def lay_out(meanings: Sequence[Meaning]) -> Senses:
     """The rows, phrases and entries of all labels, in the order of the labels."""
-    row_counts = np.array([len(m.nodes) for m in meanings], np.int64)
+    row_counts = np.array([m.senses.shape[1] for m in meanings], np.int64)
     phrase_counts = np.array([len(m.phrases) for m in meanings], np.int64)
-    entry_counts = np.array([len(m.path_nodes) for m in meanings], np.int64)
+    entry_counts = np.array([m.steps.shape[1] for m in meanings], np.int64)
+    row_node, phrase_of = np.concatenate([m.senses for m in meanings], axis=1)
+    entry_node, entry_steps, row_of = np.concatenate([m.steps for m in meanings], axis=1)
     phrases = [phrase for m in meanings for phrase in m.phrases]
     return Senses(
-        row_node=joined([m.nodes for m in meanings], np.int32),
-        row_weight=joined([m.weights for m in meanings], np.float64),
-        row_phrase=shifted([m.phrase_of for m in meanings], row_counts, phrase_counts),
+        row_node=row_node,
+        row_weight=np.concatenate([m.weights for m in meanings]),
+        row_phrase=phrase_of + np.repeat(offsets(phrase_counts), row_counts),
         phrase_label=np.repeat(np.arange(len(meanings)), phrase_counts),
         phrase_cost=np.array([phrase.cost for phrase in phrases], np.float64),
         phrase_head=np.array([phrase.head for phrase in phrases], np.bool_),
-        entry_node=joined([m.path_nodes for m in meanings], np.int32),
-        entry_steps=joined([m.path_steps for m in meanings], np.int16),
-        entry_row=shifted([m.path_rows for m in meanings], entry_counts, row_counts),
+        entry_node=entry_node,
+        entry_steps=entry_steps,
+        entry_row=row_of + np.repeat(offsets(row_counts), entry_counts),
     )
 
 
-def joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
-    return np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
+def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of so many groups of these sizes begins."""
+    return np.cumsum(sizes) - sizes
 
 
-def shifted(parts: Sequence[NDArray[np.int32]], counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indexes into each label's own rows, made indexes into all of them."""
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else np.empty(0, np.int64)
-    return joined(parts, np.int64) + np.repeat(offsets, counts)
-
-
-def weigh(both: Sequence[Senses], words: frozenset[str], hints: Sequence[Sequence[Sequence[int]]]) -> list[Senses]:
+def weigh(both: Sequence[Senses], words: frozenset[str], hints: Sequence[Sequence[Hint]]) -> list[Senses]:
     """The same senses with weights that fit their company.
 
     both: the model's senses and the task's. words: every label of both lists, in words.
-    hints: for each list and label, all that the words of its path or brackets mean, or are kinds of.
+    hints: for each list, the labels that have some.
     """
     known = lexicon()
     crowd, same = np.zeros(known.node_count), np.zeros(known.node_count)
     for senses in both:
         same += np.bincount(senses.row_node, weights=senses.row_weight, minlength=known.node_count)
-        crowd += np.bincount(
-            senses.entry_node, weights=senses.row_weight[senses.entry_row], minlength=known.node_count
-        )
+        crowd += np.bincount(senses.entry_node, weights=senses.row_weight[senses.entry_row], minlength=known.node_count)
     favoured = {node: len(company & words) for node, company in known.company.items()}
     return [reweigh(senses, crowd, same, favoured, hint) for senses, hint in zip(both, hints, strict=True)]
 
@@ -105,7 +104,7 @@ def reweigh(
     crowd: NDArray[np.float64],
     same: NDArray[np.float64],
     favoured: dict[int, int],
-    hints: Sequence[Sequence[int]],
+    hints: Sequence[Hint],
 ) -> Senses:
     if not len(senses.row_node):
         return senses
@@ -120,13 +119,8 @@ def reweigh(
         for node, count in favoured.items():
             table[node] = min(count, 3) / 3 + (0.5 if count else 0.0)
         force += COMPANY_FORCE * table[senses.row_node]
-    for label, nodes in enumerate(hints):
-        if nodes:
-            mine = np.nonzero(senses.phrase_label[senses.row_phrase[senses.entry_row]] == label)[0]
-            kin_of_hint = mine[np.isin(senses.entry_node[mine], nodes)]
-            closeness = np.zeros(len(senses.row_node))
-            np.maximum.at(closeness, senses.entry_row[kin_of_hint], information[senses.entry_node[kin_of_hint]])
-            force += HINT_FORCE * closeness / max(float(closeness.max()), HINT_LEAST)
+    if hints:
+        force += force_of_hints(senses, hints)
     weight = senses.row_weight * np.exp(force)
     totals = np.bincount(senses.row_phrase, weights=weight, minlength=len(senses.phrase_label))
     return Senses(
@@ -142,6 +136,23 @@ def reweigh(
     )
 
 
+def force_of_hints(senses: Senses, hints: Sequence[Hint]) -> NDArray[np.float64]:
+    """For each sense of a label with hints, how near it is to what they say, against the label's nearest sense."""
+    information = lexicon().information
+    label_of_entry = senses.phrase_label[senses.row_phrase[senses.entry_row]]  # in rising order
+    force = np.zeros(len(senses.row_node))
+    for label, nodes in hints:
+        first, last = np.searchsorted(label_of_entry, [label, label + 1])
+        if first == last:
+            continue
+        common = np.where(np.isin(senses.entry_node[first:last], nodes), information[senses.entry_node[first:last]], 0)
+        rows = senses.entry_row[first:last]
+        closeness = np.zeros(rows[-1] - rows[0] + 1)
+        np.maximum.at(closeness, rows - rows[0], common)
+        force[rows[0] : rows[-1] + 1] = HINT_FORCE * closeness / max(float(closeness.max()), HINT_LEAST)
+    return force
+
+
 def link(model: Senses, task: Senses) -> Links:
     """Every model phrase with the task phrases that it means or is a kind of.
 
@@ -151,12 +162,14 @@ def link(model: Senses, task: Senses) -> Links:
     """
     order = np.argsort(task.row_node, kind="stable")
     nodes = task.row_node[order]
-    left = np.searchsorted(nodes, model.entry_node, "left")
-    count = np.searchsorted(nodes, model.entry_node, "right") - left
-    hits = np.nonzero(count)[0]
-    entry = np.repeat(hits, count[hits])
-    within = np.arange(len(entry)) - np.repeat(np.cumsum(count[hits]) - count[hits], count[hits])
-    task_row = order[np.repeat(left[hits], count[hits]) + within]
+    wanted = np.zeros(lexicon().node_count, np.bool_)
+    wanted[nodes] = True
+    hits = np.nonzero(wanted[model.entry_node])[0]
+    left = np.searchsorted(nodes, model.entry_node[hits], "left")
+    count = np.searchsorted(nodes, model.entry_node[hits], "right") - left
+    entry = np.repeat(hits, count)
+    within = np.arange(len(entry)) - np.repeat(offsets(count), count)
+    task_row = order[np.repeat(left, count) + within]
     model_row = model.entry_row[entry]
 
     model_phrase, task_phrase = model.row_phrase[model_row], task.row_phrase[task_row]
@@ -171,4 +184,6 @@ def link(model: Senses, task: Senses) -> Links:
     best = by_key[first]
     # Two roads from one sense to the same kind count once: the sum is bounded by 1.
     total = np.minimum(np.add.reduceat(share[by_key], first), 1.0)
-    return Links(model_phrase[best], task_phrase[best], total, steps[best], model.entry_node[entry][best].astype(np.int64))
+    return Links(
+        model_phrase[best], task_phrase[best], total, steps[best], model.entry_node[entry][best].astype(np.int64)
+    )

@@ -48,7 +48,7 @@ def match_sublabels(model: tuple[str, ...], task: tuple[str, ...]) -> dict[str, 
     """
     pairs: dict[str, str] = {}
     free = {name: point_key(name) for name in sorted(set(task))}
-    by_fold = {fold(name): name for name in reversed(sorted(set(task)))}
+    by_fold = {fold(name): name for name in sorted(set(task), reverse=True)}
     for name in dict.fromkeys(model):
         exact = name if name in free else by_fold.get(fold(name))
         if exact in free and exact is not None:

@@ -22,13 +22,15 @@ VOCABULARY_FILE = DATA / "vocabulary.txt"
 
 # Numbers of WordNet's lexicographer files, see lexnames(5WN).
 FOOD_FILE, GROUP_FILE, PERSON_FILE, PLANT_FILE = 13, 14, 18, 20
-PHYSICAL_FILES = frozenset({3, 5, 6, 8, FOOD_FILE, 17, PERSON_FILE, 19, PLANT_FILE, 27})  # tops, animal, artifact, body, food, object, ...
+PHYSICAL_FILES = frozenset(
+    {3, 5, 6, 8, FOOD_FILE, 17, PERSON_FILE, 19, PLANT_FILE, 27}
+)  # tops, animal, artifact, body, food, object, ...
 INSTANCE_BIT = 64  # set on the file number of a synset that names one thing in the world ("Mercury" the god)
 
 PERSON_WEIGHT = 0.15  # toaster, printer and hot dog are persons too, to WordNet; a label seldom means those
 ABSTRACT_WEIGHT = 0.15
 INSTANCE_WEIGHT = 0.02
-PLANT_WEIGHT = 0.3  # of a plant whose name is also that of its fruit: pictures show the plum, seldom the plum tree
+PLANT_WEIGHT = 0.1  # of a plant whose name is also that of its fruit: pictures show the plum, seldom the plum tree
 PINNED_SHARE = 0.85  # how sure a line of the vocabulary is about a word that WordNet reads otherwise
 MAX_SENSES = 6
 MAX_STEPS = 15
@@ -64,18 +66,18 @@ class Lexicon:
         with np.load(wordnet, allow_pickle=False) as arrays:
             lemmas = arrays["lemmas"].tobytes().decode("utf-8").split("\n")
             self._sense_starts = starts(arrays["sense_counts"])
-            self._senses = arrays["senses"]
-            self._tags = arrays["tags"]
-            self._files = arrays["files"]
+            self._senses: list[int] = arrays["senses"].tolist()
+            self._tags: list[int] = arrays["tags"].tolist()
+            self._files: list[int] = arrays["files"].tolist()
             self._sizes = arrays["sizes"]
             self._hypernym_starts = starts(arrays["hypernym_counts"])
-            self._hypernyms = arrays["hypernyms"]
+            self._hypernyms: list[int] = arrays["hypernyms"].tolist()
             plurals = arrays["plurals"].tobytes().decode("utf-8").split("\n")
         self._lemmas = dict(zip(lemmas, range(len(lemmas)), strict=True))
         for lemma, number in list(self._lemmas.items()):
             if "-" in lemma:  # "t-shirt" is looked up as "t shirt"
                 self._lemmas.setdefault(lemma.replace("-", " "), number)
-        self._plurals = dict(line.split("\t") for line in plurals)
+        self._plurals: dict[str, str] = dict(line.split("\t", 1) for line in plurals)
         self._own_nodes: dict[str, int] = {}
         self._pinned: dict[str, list[int]] = {}
         self._own_hypernyms: dict[int, list[int]] = {}
@@ -132,7 +134,7 @@ class Lexicon:
             return True
         own, singular = self._lemmas[phrase], self._lemmas.get(self.singular(phrase))
         counted = self._tags[self._sense_starts[own]] > 0
-        return bool(counted or singular is None or self._tags[self._sense_starts[singular]] == 0)
+        return counted or singular is None or self._tags[self._sense_starts[singular]] == 0
 
     @lru_cache(maxsize=65_536)  # noqa: B019
     def senses(self, phrase: str) -> tuple[Sense, ...]:
@@ -145,8 +147,8 @@ class Lexicon:
         lemma = self._lemmas.get(phrase)
         if lemma is not None:
             for rank, index in enumerate(range(self._sense_starts[lemma], self._sense_starts[lemma + 1])):
-                node = int(self._senses[index])
-                weights[node] = (float(self._tags[index]) + 3.0 * 0.4**rank) * self._likelihood(node)
+                node = self._senses[index]
+                weights[node] = (self._tags[index] + 3.0 * 0.4**rank) * self._likelihood(node)
             if any(self._files[node] == FOOD_FILE for node in weights):
                 plants = {node for node in weights if self._files[node] == PLANT_FILE}
                 weights = {node: weight * (PLANT_WEIGHT if node in plants else 1) for node, weight in weights.items()}
@@ -163,7 +165,7 @@ class Lexicon:
         return tuple(Sense(node, weight / total) for node, weight in ranked)
 
     def _likelihood(self, node: int) -> float:
-        file = int(self._files[node])
+        file = self._files[node]
         if file & INSTANCE_BIT:
             return INSTANCE_WEIGHT
         if file == PERSON_FILE:
@@ -173,22 +175,27 @@ class Lexicon:
     # -- kinds
 
     @lru_cache(maxsize=65_536)  # noqa: B019
-    def path(self, node: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-        """All that a node is a kind of, itself first, and the steps to each; two arrays of the same length."""
+    def path(self, node: int) -> dict[int, int]:
+        """All that a node is a kind of, itself first, with the least steps to each; not to be changed."""
         steps = {node: 0}
         level = [node]
         for step in range(1, MAX_STEPS + 1):
-            level = [above for below in level for above in self._above(below) if above not in steps]
-            for above in level:
-                steps.setdefault(above, step)
-        nodes, distances = list(steps), list(steps.values())
-        return np.array(nodes, np.int32), np.array(distances, np.int16)
+            reached = []
+            for below in level:
+                for above in self._above(below):
+                    if above not in steps:
+                        steps[above] = step
+                        reached.append(above)
+            if not reached:
+                break
+            level = reached
+        return steps
 
     def _above(self, node: int) -> Sequence[int]:
-        own = self._own_hypernyms.get(node, [])
-        if node >= len(self._sizes):
-            return own
-        return [*own, *self._hypernyms[self._hypernym_starts[node] : self._hypernym_starts[node + 1]].tolist()]
+        if node >= len(self._files):
+            return self._own_hypernyms.get(node, ())
+        above = self._hypernyms[self._hypernym_starts[node] : self._hypernym_starts[node + 1]]
+        return [*self._own_hypernyms[node], *above] if node in self._own_hypernyms else above
 
     def _information(self) -> NDArray[np.float32]:
         """How much it says that a thing is of this kind: 0 for everything, 1 for a kind with nothing below it.
@@ -235,7 +242,7 @@ class Lexicon:
         if number:
             if lemma is None or self._sense_starts[lemma] + int(number) > self._sense_starts[lemma + 1]:
                 raise ValueError(f"the vocabulary names a sense that WordNet does not have: {reference}")
-            return int(self._senses[self._sense_starts[lemma] + int(number) - 1])
+            return self._senses[self._sense_starts[lemma] + int(number) - 1]
         if phrase in self._pinned:
             return self._pinned[phrase][0]
         if lemma is not None:

@@ -9,14 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelmatch.lexicon import Lexicon, lexicon
-from labelmatch.normalize import QUALITIES, Form, Parsed
+from labelmatch.normalize import QUALITIES, WORDS, Form
 
-PREPOSITIONS = frozenset({"of", "with", "in", "on", "for", "at", "by", "from", "to", "without", "like"})
-# A toy car is no car, a wax apple no apple.
-PRIVATIVE = frozenset(
-    "toy fake stuffed plush model artificial inflatable miniature statue picture photo drawing cartoon former"
-    " anti pseudo imitation replica".split()
-)
+PREPOSITIONS, PRIVATIVE = WORDS["prepositions"], WORDS["privatives"]
 QUALITY_COST, TAIL_COST, HEAD_COST = 0.06, 0.06, 0.10
 MIN_PIECE = 3  # letters of a word that may be split off a glued one
 
@@ -32,44 +27,43 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meaning:
-    """What a label may mean, as parallel arrays: one row per sense, and one entry per step of each sense's path.
+    """What a label may mean, as arrays with one column per sense, and per step of each sense's path.
 
-    rows: nodes, weights (those of a phrase add up to 1), phrase_of (index into `phrases`).
-    entries: path_nodes, path_steps, path_rows (index into the rows).
+    senses i32[2, n]: the node, and the index of its phrase in `phrases`.
+    weights f64[n]: those of a phrase add up to 1.
+    steps i32[3, m]: the node, how many steps it is away, and the index of the sense.
     """
 
     phrases: tuple[Phrase, ...]
-    nodes: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    phrase_of: NDArray[np.int32]
-    path_nodes: NDArray[np.int32]
-    path_steps: NDArray[np.int16]
-    path_rows: NDArray[np.int32]
+    senses: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    steps: NDArray[np.int32]
 
 
-@lru_cache(maxsize=16_384)
 def meaning(forms: tuple[Form, ...]) -> Meaning:
     """The meaning of a label's readings; empty arrays where no word of it is known."""
     words = lexicon()
     phrases = find_phrases(forms, words)
     nodes: list[int] = []
-    weights: list[float] = []
     phrase_of: list[int] = []
+    weights: list[float] = []
+    above: list[int] = []
+    away: list[int] = []
+    sense_of: list[int] = []
     for index, phrase in enumerate(phrases):
         for sense in words.senses(phrase.words):
+            path = words.path(sense.node)
+            above.extend(path)
+            away.extend(path.values())
+            sense_of.extend([len(nodes)] * len(path))
             nodes.append(sense.node)
-            weights.append(sense.weight)
             phrase_of.append(index)
-    paths = [words.path(node) for node in nodes]
-    lengths = [len(path[0]) for path in paths]
+            weights.append(sense.weight)
     return Meaning(
         phrases=phrases,
-        nodes=np.array(nodes, np.int32),
-        weights=np.array(weights, np.float32),
-        phrase_of=np.array(phrase_of, np.int32),
-        path_nodes=np.concatenate([path[0] for path in paths]) if paths else np.empty(0, np.int32),
-        path_steps=np.concatenate([path[1] for path in paths]) if paths else np.empty(0, np.int16),
-        path_rows=np.repeat(np.arange(len(nodes), dtype=np.int32), lengths),
+        senses=np.array([nodes, phrase_of], np.int32),
+        weights=np.array(weights, np.float64),
+        steps=np.array([above, away, sense_of], np.int32),
     )
 
 
@@ -95,26 +89,32 @@ def known_phrase(text: str, words: Lexicon) -> Phrase | None:
     tokens = text.split()
     if len(tokens) == 1:
         return unglued(text, words)
-    if any(token in PRIVATIVE for token in tokens):
+    if not PRIVATIVE.isdisjoint(tokens):  # a toy car is no car
         return None
-    for index, token in enumerate(tokens[1:], 1):
-        if token in PREPOSITIONS:
-            front = known_phrase(" ".join(tokens[:index]), words)
-            return Phrase(front.words, front.cost + TAIL_COST, head=True) if front else None
-    while len(tokens) > 1 and tokens[-1] in QUALITIES:
-        tokens.pop()
-        whole = words.find(" ".join(tokens))
+    preposition = next((index for index, token in enumerate(tokens) if index and token in PREPOSITIONS), None)
+    if preposition is not None:
+        front = known_phrase(" ".join(tokens[:preposition]), words)
+        return Phrase(front.words, front.cost + TAIL_COST, head=True) if front else None
+    return head_noun(tokens, words)
+
+
+def head_noun(tokens: list[str], words: Lexicon) -> Phrase | None:
+    """The longest known phrase at the end of a compound: "wall brick" is a wall, "red sports car" a sports car."""
+    core = len(tokens)
+    while core > 1 and tokens[core - 1] in QUALITIES:
+        core -= 1
+        whole = words.find(" ".join(tokens[:core]))
         if whole is not None:
             return Phrase(whole, QUALITY_COST, head=True)
-    for index in range(1, len(tokens)):
-        tail = words.find(" ".join(tokens[index:]))
+    for begin in range(core):
+        tail = words.find(" ".join(tokens[begin:core]))
         if tail is not None:
             return Phrase(tail, HEAD_COST, head=True)
     return None
 
 
 def unglued(word: str, words: Lexicon) -> Phrase | None:
-    """"trafficcone" as "traffic cone", or as a kind of cone; None where no split gives known words on both sides."""
+    """ "trafficcone" as "traffic cone", or as a kind of cone; None where no split gives known words on both sides."""
     best: Phrase | None = None
     for cut in range(len(word) - MIN_PIECE, MIN_PIECE - 1, -1):
         front, back = word[:cut], words.find(word[cut:])

@@ -9,36 +9,42 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+
+
+def read_word_lists(path: Path) -> dict[str, frozenset[str]]:
+    """The sections of a file of "[name]" lines, each followed by its words, parted by commas."""
+    lists: dict[str, set[str]] = {}
+    words: set[str] = set()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            words = lists.setdefault(line.strip("[]"), set())
+        elif not line.startswith("#"):
+            words.update(word.strip() for word in line.split(",") if word.strip())
+    return {name: frozenset(words) for name, words in lists.items()}
+
 
 MAX_READ = 200  # characters of a label that are read for meaning; a longer one is compared as a whole only
 MAX_FORMS = 8
 TOGETHER_COST = 0.1  # of reading "Picture/Frame" as a picture frame
 FOLDER_COST = 0.25  # per step up a path, of reading "vehicle.bus.rigid" as a bus
 
-# Names that say "none of these", folded. They match nothing but an identical name.
-NO_OBJECT = frozenset(
-    "background|backgrounds|bg|void|unknown|unknown object|unlabeled|unlabelled|undefined|unclassified|uncertain"
-    "|ignore|ignored|ignore region|ignored region|ignored regions|dontcare|don't care|dont care|do not care"
-    "|none|null|nan|n/a|na|nothing|no object|other|others|misc|miscellaneous|etc|things|stuff|clutter"
-    "|background clutter|out of roi|rectification border|ego vehicle|mask out|negative|class|label|object class".split("|")
-)
-# Words that a list of classes puts around a name without changing it.
-PADDING = frozenset({"other", "others", "merged", "stuff", "misc", "general", "generic", "default", "various", "etc"})
-ARTICLES = frozenset({"a", "an", "the"})
-NEGATIONS = frozenset({"no", "not", "non", "without", "w/o", "missing", "none", "incorrect", "improper"})
-# Words at the end of "red traffic light"'s other spelling, "traffic light red", and of "wall-brick".
-QUALITIES = frozenset(
-    "red green yellow blue black white brown orange gray grey pink purple amber off on open closed empty full small"
-    " medium large big tiny huge left right front back upper lower adult child unknown occluded crowd group wood"
-    " wooden stone brick concrete metal plastic glass tile marble panel paper leather moving parked stopped"
-    " standing sitting lying damaged broken plain".split()
-)
+WORDS = read_word_lists(Path(__file__).parent / "data" / "word-lists.txt")
+PADDING = WORDS["padding"]
+ARTICLES = WORDS["articles"]
+NEGATIONS = WORDS["negations"]
+QUALITIES = WORDS["qualities"]
+NO_OBJECT = WORDS["no object"]
 
 SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015\u2212\u00ad]+")
 INVISIBLE = dict.fromkeys([0x200B, 0x2060, 0xFEFF, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 ID_PREFIX = re.compile(r"^(?:n\d{8}[\s_\-:]+|\d{1,5}\s*[:.)]\s*|0\d{0,3}[\s_\-]+|\d{2,4}[_\-]+)(?=\D)")
-NUMBERED = re.compile(r"^(?:label|class|cls|category|id|object|obj|type|item|classid|index)?[\s_\-#:]*\d+$", re.IGNORECASE)
-VERSION = re.compile(r"[\s_\-]+v(?:er(?:sion)?)?\.?\s?\d+(?:\.\d+)*$|[\s_\-]+\d{1,3}$|(?<=[^\W\d]{3})\d{1,2}$", re.IGNORECASE)
+NUMBERED = re.compile(
+    r"^(?:label|class|cls|category|id|object|obj|type|item|classid|index)?[\s_\-#:]*\d+$", re.IGNORECASE
+)
+VERSION = re.compile(
+    r"[\s_\-]+v(?:er(?:sion)?)?\.?\s?\d+(?:\.\d+)*$|[\s_\-]+\d{1,3}$|(?<=[^\W\d]{3})\d{1,2}$", re.IGNORECASE
+)
 BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)[)\]}>]")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 PATH = re.compile(r"--+|::|(?<=[^\W\d_]{2})[.:|>](?=[^\W\d_]{2})|\s>\s|->|\\")
@@ -159,8 +165,7 @@ def slashed(text: str) -> list[tuple[float, str]]:
     before, after = first[:-1], last[1:]
     if len(sides) == 2 and bool(before) != bool(after):
         words = [first[-1], last[0]]
-        shared = [(0.02 * index, " ".join([*before, word, *after])) for index, word in enumerate(words)]
-        return shared
+        return [(0.02 * index, " ".join([*before, word, *after])) for index, word in enumerate(words)]
     found = [(0.03 * min(index, 3), side) for index, side in enumerate(sides)]
     if len(sides) == 2 and not before and not after:
         found.append((TOGETHER_COST, " ".join(sides)))

@@ -6,21 +6,18 @@ well they hold on others is measured by benchmarks/label_matching.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from labelmatch.context import Links, Senses
 from labelmatch.lexicon import lexicon
 
-SAME_NAME = frozenset({"exact", "normalised", "translation"})
 FLOOR = 0.05  # candidates below are not kept at all
 SETTLED = 0.7  # a model label with such a candidate is not looked up by its looks
 
 FOLDED = 0.99
 PARSED = 0.97
-TRANSLATED = 0.97
+TRANSLATED = 0.99
 SYNONYM = 0.95
 HYPERNYM = 0.9
 LAST_WORDS = 0.6
@@ -52,15 +49,8 @@ def level(named: int, models: int, taken: int, tasks: int, namesake: bool) -> fl
     return factor * (1 - (TAKEN_ALL_NAMESAKE if namesake else TAKEN_ALL) * covered)
 
 
-@dataclass(frozen=True, slots=True)
-class LinkScores:
-    """The score of each link, in the links' order."""
-
-    score: NDArray[np.float64]
-
-
-def of_links(links: Links, model: Senses, task: Senses) -> LinkScores:
-    """Score links by the share of the meaning, the steps, how much the kind says, and how the phrases were read."""
+def of_links(links: Links, model: Senses, task: Senses) -> NDArray[np.float64]:
+    """Each link's score by the share of the meaning, the steps, how much the kind says, and what was read for it."""
     same = links.steps == 0
     clear = np.minimum(lexicon().information[links.node] / VAGUE, 1.0)
     kind = HYPERNYM * (1 - STEP * np.minimum(links.steps - 1, 12)) * clear
@@ -69,4 +59,4 @@ def of_links(links: Links, model: Senses, task: Senses) -> LinkScores:
     model_head, task_head = model.phrase_head[links.model_phrase], task.phrase_head[links.task_phrase]
     score[task_head] *= HEAD_OF_TASK
     score[model_head & task_head & same] = 0.0  # two compounds that share their last word are two things
-    return LinkScores(score)
+    return score

@@ -71,8 +71,9 @@ def translate(labels: Iterable[Parsed], words: Dictionary) -> dict[str, Translat
     count = 0
     for label in labels:
         count += 1
-        forms = [form.words for form in label.forms[:3]]
-        match = next((words[text] for text in (label.folded, *forms) if text in words), None)
+        match = words.get(label.folded) or next(
+            (words[form.words] for form in label.forms if form.words in words), None
+        )
         if match:
             choices[label.folded] = match
     votes = Counter(choice.language for found in choices.values() for choice in found)

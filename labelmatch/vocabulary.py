@@ -1,4 +1,4 @@
-"""Reading `data/vocabulary.txt`, the words that WordNet lacks or understands otherwise. The format stands in its head."""
+"""Reading `data/vocabulary.txt`: words that WordNet lacks or understands otherwise. Its head tells the format."""
 
 from __future__ import annotations
 

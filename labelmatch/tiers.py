@@ -1,0 +1,205 @@
+"""The tiers: each looks for one kind of match in all pairs of two lists at once, and keeps the best of every pair."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from labelmatch import context, fuzzy, scores
+from labelmatch.readings import Reading
+
+
+class Candidate(NamedTuple):
+    """A possible match of two labels before the ranking. `explain` makes the reason of it, when it is asked for."""
+
+    score: float
+    tier: str
+    explain: Callable[[], str]
+    accepted: bool = False
+
+
+Pair = tuple[int, int]
+Candidates = dict[Pair, Candidate]
+
+EXACT = Candidate(1.0, "exact", lambda: "the same name", accepted=True)
+FOLDED = Candidate(scores.FOLDED, "normalised", lambda: "the same name but for case and separators", accepted=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Namesakes:
+    """Which labels have the same name in both lists: of the model's so many, and each task label's model label."""
+
+    named: int
+    models: int
+    taken: dict[int, int]
+    tasks: int
+
+    def level(self, pair: Pair) -> float:
+        """How far a broader match of this pair still counts, see `scores.level`."""
+        namesake = self.taken.get(pair[1], pair[0]) != pair[0]
+        return scores.level(self.named, self.models, len(self.taken), self.tasks, namesake)
+
+
+def find_candidates(model: Sequence[Reading], task: Sequence[Reading], floor: float) -> Candidates:
+    """The best candidate of each pair of indexes, over all tiers, with a score of at least `floor`."""
+    found: Candidates = {}
+    by_words(found, model, task)
+    by_name(found, model, task)
+    taken: dict[int, int] = {}
+    for index, other in sorted(found, reverse=True):
+        taken[other] = index
+    same = Namesakes(len({index for index, _ in found}), len(model), taken, len(task))
+    by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), scores.SETTLED))
+    by_last_words(found, model, task, same)
+    by_looks(found, model, task, same)
+    negated = [reading.parsed.negated for reading in model], [reading.parsed.negated for reading in task]
+    if not any(map(any, negated)):
+        return found
+    return {
+        pair: one for pair, one in found.items() if one.tier == "exact" or negated[0][pair[0]] == negated[1][pair[1]]
+    }
+
+
+def keep(found: Candidates, pair: Pair, candidate: Candidate) -> None:
+    present = found.get(pair)
+    if present is None or candidate.score > present.score:
+        found[pair] = candidate
+
+
+def by_name(found: Candidates, model: Sequence[Reading], task: Sequence[Reading]) -> None:
+    """Exact names, and names equal after folding."""
+    exact: dict[str, list[int]] = defaultdict(list)
+    folded: dict[str, list[int]] = defaultdict(list)
+    for index, reading in enumerate(task):
+        exact[reading.name].append(index)
+        if not reading.parsed.names_nothing:
+            folded[reading.parsed.folded].append(index)
+    for index, reading in enumerate(model):
+        if not reading.parsed.names_nothing:
+            for other in folded.get(reading.parsed.folded, ()):
+                found[index, other] = FOLDED
+        for other in exact.get(reading.name, ()):
+            found[index, other] = EXACT
+
+
+def by_words(found: Candidates, model: Sequence[Reading], task: Sequence[Reading]) -> None:
+    """Names that are the same once read: plurals, paths, prefixes, alternatives, glued words, translations."""
+    index_of: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for index, reading in enumerate(task):
+        for key, cost in reading.keys:
+            index_of[key].append((index, cost))
+    for index, reading in enumerate(model):
+        for key, cost in reading.keys:
+            for other, other_cost in index_of.get(key, ()):
+                score = scores.PARSED * (1 - cost) * (1 - other_cost)
+                keep(found, (index, other), same_words(reading, task[other], score))
+
+
+def same_words(model: Reading, task: Reading, score: float) -> Candidate:
+    foreign = model if model.translation else task
+    if foreign.translation:
+        text = f"{foreign.short} is {foreign.translation.language} for {foreign.translation.english}"
+        return Candidate(score * scores.TRANSLATED, "translation", lambda: text)
+    return Candidate(score, "normalised", lambda: f"the same once read: {model.short} = {task.short}")
+
+
+def by_meaning(
+    found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes, floor: float
+) -> None:
+    """Synonyms, kinds, and head nouns of compounds, through the lexicon."""
+    words = frozenset(word for reading in (*model, *task) for word in reading.company)
+    mine, theirs = context.weigh(
+        [context.lay_out([reading.meaning for reading in readings]) for readings in (model, task)],
+        words,
+        [[(i, reading.hints) for i, reading in enumerate(readings) if reading.hints] for readings in (model, task)],
+    )
+    links = context.link(mine, theirs)
+    values = scores.of_links(links, mine, theirs)
+    likely = values >= floor
+    model_phrase, task_phrase = links.model_phrase[likely], links.task_phrase[likely]
+    rows = zip(
+        mine.phrase_label[model_phrase].tolist(),
+        theirs.phrase_label[task_phrase].tolist(),
+        model_phrase.tolist(),
+        task_phrase.tolist(),
+        mine.phrase_head[model_phrase].tolist(),
+        theirs.phrase_head[task_phrase].tolist(),
+        links.steps[likely].tolist(),
+        values[likely].tolist(),
+        strict=True,
+    )
+    spoken = [
+        [phrase.words for reading in readings for phrase in reading.meaning.phrases] for readings in (model, task)
+    ]
+    for index, other, one, its, head, its_head, steps, value in rows:
+        pair = index, other
+        score = value * same.level(pair) if steps or head or its_head else value
+        present = found.get(pair)
+        if score >= floor and (present is None or score > present.score):
+            tier = "head noun" if head or its_head else ("hypernym" if steps else "synonym")
+            explain = Explanation(model[index], task[other], spoken[0][one], spoken[1][its], steps, head)
+            found[pair] = Candidate(score, tier, explain.text)
+
+
+class Explanation(NamedTuple):
+    """The reason for a match by meaning; `one` and `other` are the phrases that were understood."""
+
+    model: Reading
+    task: Reading
+    one: str
+    other: str
+    steps: int
+    head: bool
+
+    def text(self) -> str:
+        mine, theirs = self.model.short, self.task.short
+        if self.task.translation:
+            theirs = f"{theirs} ({self.other})"
+        if self.head:
+            begin, spoken = f"{mine} is a kind of {self.one}", self.one
+            if not self.steps and self.one == self.other:
+                return begin
+            return f"{begin}, {'a kind of' if self.steps else 'which is'} {theirs}"
+        spoken = (
+            f"{mine} ({self.one})" if self.model.translation or self.one not in self.model.parsed.folded else self.one
+        )
+        return f"{spoken} is a kind of {theirs}" if self.steps else f"synonym: {spoken} = {theirs}"
+
+
+def by_last_words(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes) -> None:
+    """A task label that is the model's word with more in front, where it is the only one: fan, mechanical fan."""
+    ending: dict[str, set[int]] = defaultdict(set)
+    for index, reading in enumerate(task):
+        for tail in reading.tails:
+            ending[tail].add(index)
+    for index, reading in enumerate(model):
+        longer = ending.get(reading.singular, ())
+        if len(longer) == 1:
+            (other,) = longer
+            score = scores.LAST_WORDS * same.level((index, other))
+            keep(found, (index, other), Candidate(score, "head noun", only_kind(reading, task[other])))
+
+
+def only_kind(model: Reading, task: Reading) -> Callable[[], str]:
+    return lambda: f"{task.short} is a kind of {model.short}, and the only one here"
+
+
+def by_looks(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes) -> None:
+    """Typing errors and glued words, for the model labels that have no good candidate yet."""
+    settled = {index for (index, _), one in found.items() if one.score >= scores.SETTLED}
+    waiting = [index for index, reading in enumerate(model) if index not in settled and reading.parsed.forms]
+    looks = fuzzy.lookalikes(
+        [model[index].parsed.forms[0].words for index in waiting],
+        [reading.parsed.forms[0].words if reading.parsed.forms else "" for reading in task],
+    )
+    for look in looks:
+        index, other = waiting[look.model], look.task
+        taken = same.taken.get(other, index) != index
+        score = scores.FUZZY * look.ratio * (scores.TAKEN if taken else 1.0)
+        keep(found, (index, other), Candidate(score, "fuzzy", almost_alike(model[index], task[other])))
+
+
+def almost_alike(model: Reading, task: Reading) -> Callable[[], str]:
+    return lambda: f"spelled almost alike: {model.short}, {task.short}"
