@@ -1,0 +1,90 @@
+"""Annotation files, out and in. ``FORMATS`` names them; a format's code is loaded when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bridge.domain import Shape, StoredFrame, TaskLabel
+from bridge.errors import InvalidRequest
+from bridge.formats.document import Document, place
+from bridge.formats.writing import Annotated, ExportSummary, Writer, write_all, write_all_async
+
+__all__ = ["FORMATS", "Annotated", "Document", "ExportSummary", "Format", "Writer", "find", "place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to write annotations to a file and to read them.
+
+    name         what users type
+    suffix       of the file, as ``.json``
+    description  one line for people
+    writer       ``module:class`` in ``bridge.formats``, a ``Writer``
+    reader       ``module:function``: path -> Document
+    options      what the writer is given
+    """
+
+    name: str
+    suffix: str
+    description: str
+    writer: str
+    reader: str
+    options: Mapping[str, Any]
+
+    def open(self, path: Path, labels: Sequence[TaskLabel], **options: Any) -> Writer:
+        """A writer of a file that appears at ``path``, whole, when it is finished."""
+        return cast(Writer, _load(self.writer)(path, labels, **{**self.options, **options}))
+
+    async def write(
+        self, path: Path, labels: Sequence[TaskLabel], frames: AsyncIterable[Annotated], **options: Any
+    ) -> ExportSummary:
+        """Write frames as they come; memory does not grow with their number. Nothing is left behind on failure."""
+        return await write_all_async(lambda: self.open(path, labels, **options), frames)
+
+    def write_blocking(
+        self,
+        path: Path,
+        labels: Sequence[TaskLabel],
+        frames: Iterable[tuple[StoredFrame, Sequence[Shape]]],
+        **options: Any,
+    ) -> ExportSummary:
+        return write_all(self.open(path, labels, **options), frames)
+
+    def read(self, path: Path) -> Document:
+        """What the file holds. Blocks. Raises InvalidRequest, which names the annotation that is wrong."""
+        return cast(Document, _load(self.reader)(path))
+
+
+def _load(name: str) -> Any:
+    module, _, member = name.partition(":")
+    return getattr(importlib.import_module(f"bridge.formats.{module}"), member)
+
+
+FORMATS: Mapping[str, Format] = {
+    entry.name: entry
+    for entry in (
+        Format("coco", ".json", "COCO instances, masks as run lengths", "coco:CocoWriter", "coco:read_coco", {}),
+        Format(
+            "coco-polygons",
+            ".json",
+            "COCO instances, masks as polygons",
+            "coco:CocoWriter",
+            "coco:read_coco",
+            {"masks": "polygons"},
+        ),
+    )
+}
+
+
+def find(name: str) -> Format:
+    """The format of this name. Raises InvalidRequest."""
+    try:
+        return FORMATS[name]
+    except KeyError:
+        raise InvalidRequest(
+            f"There is no annotation format {str(name)[:40]!r}.", hint=f"Formats are {', '.join(FORMATS)}."
+        ) from None

@@ -1,0 +1,87 @@
+"""The box and the outlines of any shape, for formats that know only those."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from adapters.base import Mask
+from bridge.domain import Shape, StoredFrame
+from bridge.masks import mask_box, mask_to_polygons
+from bridge.shapes import rectangle_corners
+
+ELLIPSE_CORNERS = 64  # a regular 64-gon covers 99.8 % of its circle
+
+Box = tuple[float, float, float, float]
+
+
+def mask_of(shape: Shape, frame: StoredFrame) -> Mask:
+    return Mask(frame.height, frame.width, shape.rle or b"")
+
+
+def box_of(shape: Shape, frame: StoredFrame) -> Box | None:
+    """x1, y1, x2, y2 around a shape; None of a tag, of points, of an empty mask, and of a skeleton without points."""
+    match shape.type:
+        case "tag" | "points":
+            return None
+        case "mask":
+            return mask_box(mask_of(shape, frame))
+        case "rectangle" if not shape.rotation:
+            x1, y1, x2, y2 = shape.points
+            return x1, y1, x2, y2
+        case "skeleton":
+            joints = [shape.points[i : i + 3] for i in range(0, len(shape.points), 3)]
+            return _around([(x, y) for x, y, seen in joints if seen])
+    flat = [value for outline in outlines_of(shape, frame) for value in outline]
+    return _around(zip(flat[::2], flat[1::2], strict=True))
+
+
+def outlines_of(shape: Shape, frame: StoredFrame) -> list[list[float]]:
+    """Flat polygons of a shape that has an area, none of another."""
+    match shape.type:
+        case "polygon":
+            return [list(shape.points)]
+        case "mask":
+            return mask_to_polygons(mask_of(shape, frame))
+        case "rectangle":
+            return [rectangle_corners(shape.points, shape.rotation)]
+        case "ellipse":
+            return [_ellipse(shape.points, shape.rotation)]
+    return []
+
+
+def objects_of(shapes: Sequence[Shape]) -> list[list[Shape]]:
+    """Shapes, object by object: polygons of one label and job that share a group are the parts of one."""
+    objects: list[list[Shape]] = []
+    groups: dict[tuple[object, ...], list[Shape]] = {}
+    for shape in shapes:
+        key = (shape.group, shape.label, shape.job_id, shape.source)
+        if shape.type == "polygon" and shape.group and key in groups:
+            groups[key].append(shape)
+            continue
+        objects.append([shape])
+        if shape.type == "polygon" and shape.group:
+            groups[key] = objects[-1]
+    return objects
+
+
+def _around(points: Iterable[tuple[float, float]]) -> Box | None:
+    some = list(points)
+    if not some:
+        return None
+    xs, ys = zip(*some, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _ellipse(points: Sequence[float], rotation: float) -> list[float]:
+    center_x, center_y, radius_x, radius_y = points
+    turn = math.radians(rotation)
+    flat: list[float] = []
+    for corner in range(ELLIPSE_CORNERS):
+        angle = 2 * math.pi * corner / ELLIPSE_CORNERS
+        dx, dy = radius_x * math.cos(angle), radius_y * math.sin(angle)
+        flat += (
+            center_x + dx * math.cos(turn) - dy * math.sin(turn),
+            center_y + dx * math.sin(turn) + dy * math.cos(turn),
+        )
+    return flat
