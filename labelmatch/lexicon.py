@@ -21,16 +21,16 @@ WORDNET_FILE = DATA / "wordnet-nouns.npz"
 VOCABULARY_FILE = DATA / "vocabulary.txt"
 
 # Numbers of WordNet's lexicographer files, see lexnames(5WN).
-FOOD_FILE, GROUP_FILE, PERSON_FILE, PLANT_FILE = 13, 14, 18, 20
+ANIMAL_FILE, FOOD_FILE, GROUP_FILE, PERSON_FILE, PLANT_FILE = 5, 13, 14, 18, 20
 PHYSICAL_FILES = frozenset(
-    {3, 5, 6, 8, FOOD_FILE, 17, PERSON_FILE, 19, PLANT_FILE, 27}
+    {3, ANIMAL_FILE, 6, 8, FOOD_FILE, 17, PERSON_FILE, 19, PLANT_FILE, 27}
 )  # tops, animal, artifact, body, food, object, ...
 INSTANCE_BIT = 64  # set on the file number of a synset that names one thing in the world ("Mercury" the god)
 
 PERSON_WEIGHT = 0.15  # toaster, printer and hot dog are persons too, to WordNet; a label seldom means those
 ABSTRACT_WEIGHT = 0.15
 INSTANCE_WEIGHT = 0.02
-PLANT_WEIGHT = 0.1  # of a plant whose name is also that of its fruit: pictures show the plum, seldom the plum tree
+OUTSHONE_WEIGHT = 0.1  # of the plum tree beside the plum, and of the duck's meat beside the duck
 PINNED_SHARE = 0.85  # how sure a line of the vocabulary is about a word that WordNet reads otherwise
 MAX_SENSES = 6
 MAX_STEPS = 15
@@ -149,9 +149,11 @@ class Lexicon:
             for rank, index in enumerate(range(self._sense_starts[lemma], self._sense_starts[lemma + 1])):
                 node = self._senses[index]
                 weights[node] = (self._tags[index] + 3.0 * 0.4**rank) * self._likelihood(node)
-            if any(self._files[node] == FOOD_FILE for node in weights):
-                plants = {node for node in weights if self._files[node] == PLANT_FILE}
-                weights = {node: weight * (PLANT_WEIGHT if node in plants else 1) for node, weight in weights.items()}
+            files = {self._files[node] for node in weights}
+            for usual, less in ((FOOD_FILE, PLANT_FILE), (ANIMAL_FILE, FOOD_FILE)):
+                if {usual, less} <= files:
+                    for node in weights:
+                        weights[node] *= OUTSHONE_WEIGHT if self._files[node] == less else 1.0
             total = sum(weights.values())
             weights = {node: weight / total for node, weight in weights.items()}
         pinned = self._pinned.get(phrase) or ([self._own_nodes[phrase]] if phrase in self._own_nodes else [])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from labelmatch.context import Links, Senses
 from labelmatch.lexicon import lexicon
 
+NAMESAKE = 0.9  # a match by name of at least this score makes two labels namesakes
 FLOOR = 0.05  # candidates below are not kept at all
 SETTLED = 0.7  # a model label with such a candidate is not looked up by its looks
 
@@ -20,7 +21,7 @@ PARSED = 0.97
 TRANSLATED = 0.99
 SYNONYM = 0.95
 HYPERNYM = 0.9
-LAST_WORDS = 0.6
+LAST_WORDS = 0.58
 FUZZY = 0.85
 TAKEN = 0.8  # where another model label has the task label's own name
 

@@ -47,10 +47,9 @@ def find_candidates(model: Sequence[Reading], task: Sequence[Reading], floor: fl
     found: Candidates = {}
     by_words(found, model, task)
     by_name(found, model, task)
-    taken: dict[int, int] = {}
-    for index, other in sorted(found, reverse=True):
-        taken[other] = index
-    same = Namesakes(len({index for index, _ in found}), len(model), taken, len(task))
+    pairs = sorted((pair for pair, one in found.items() if one.score >= scores.NAMESAKE), reverse=True)
+    taken = {other: index for index, other in pairs}
+    same = Namesakes(len({index for index, _ in pairs}), len(model), taken, len(task))
     by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), scores.SETTLED))
     by_last_words(found, model, task, same)
     by_looks(found, model, task, same)
