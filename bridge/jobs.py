@@ -61,6 +61,8 @@ class Jobs:
             model = await model_rows.get_model(connection, spec.model_id)
         pairs, unmapped = await self._pairs(spec, model, task)
         async with self.store.write() as connection:
+            await task_rows.get_task(connection, task.id)  # either may have been removed meanwhile
+            await model_rows.get_model(connection, model.id)
             mapping = await model_rows.add_mapping(connection, model.id, task.id, pairs)
             await model_rows.learn(connection, [(m, t, True) for m, t in spec.mapping.items() if t])
             resolved = {
@@ -157,6 +159,10 @@ class Jobs:
             raise
         except BridgeError as error:
             await self._leave(lease, JobState.FAILED, f"{error.message} {error.hint}".strip())
+            raise
+        except Exception as error:
+            # Left as running, it would be taken up again as crashed, for ever.
+            await self._leave(lease, JobState.FAILED, f"Something unexpected went wrong: {type(error).__name__}.")
             raise
         finally:
             self._running.pop(job_id, None)

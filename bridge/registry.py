@@ -143,6 +143,11 @@ class Registry:
         async with self.store.write() as connection:
             await rows.remove_connection(connection, connection_id)
 
+    @property
+    def loaded(self) -> int:
+        """How many predictors are in memory."""
+        return len(self._loaded)
+
     @asynccontextmanager
     async def predictor(self, model: Model, progress: Progress = lambda _: None) -> AsyncIterator[Predictor]:
         """Lend the model's predictor, loading it where it is not in memory. Raises BridgeError where it cannot."""

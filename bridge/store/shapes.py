@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.domain import Clean, Shape, Source
-from bridge.store.tables import jobs, labels, shapes
+from bridge.store.tables import jobs, labels, shapes, tasks
 
 _LIVE = shapes.c.removed_by.is_(None)
 
@@ -61,7 +61,15 @@ async def add_shapes(
     rows = [_row(task_id, frame, label_ids[shape.label], shape, job_id) for frame, new in changes for shape in new]
     if rows:
         await connection.execute(sa.insert(shapes), rows)
+        await _count(connection, task_id, len(rows))
     return len(rows)
+
+
+async def _count(connection: AsyncConnection, task_id: int, change: int) -> None:
+    """Keep ``tasks.shape_count``, the number of live shapes, true."""
+    if change:
+        query = sa.update(tasks).where(tasks.c.id == task_id).values(shape_count=tasks.c.shape_count + change)
+        await connection.execute(query)
 
 
 async def retire_shapes(
@@ -76,7 +84,8 @@ async def retire_shapes(
     elif clean is Clean.AUTOMATIC:
         query = query.where(shapes.c.source == str(Source.AUTOMATIC))
     # A job's own shapes are the new ones.
-    await connection.execute(query.where(shapes.c.job_id.is_distinct_from(job_id)).values(removed_by=job_id))
+    query = query.where(shapes.c.job_id.is_distinct_from(job_id)).values(removed_by=job_id)
+    await _count(connection, task_id, -(await connection.execute(query)).rowcount)
 
 
 async def get_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int]) -> dict[int, list[Shape]]:
@@ -119,10 +128,12 @@ async def annotated_frames(connection: AsyncConnection, task_id: int) -> int:
 
 async def remove_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int] | None = None) -> int:
     """Delete all shapes of a task, or of some of its frames, for good; the number deleted."""
-    query = sa.delete(shapes).where(shapes.c.task_id == task_id)
+    meant = shapes.c.task_id == task_id
     if frames is not None:
-        query = query.where(shapes.c.frame.in_(frames))
-    return (await connection.execute(query)).rowcount
+        meant = meant & shapes.c.frame.in_(frames)
+    live = await connection.scalar(sa.select(sa.func.count()).where(meant, _LIVE))
+    await _count(connection, task_id, -(live or 0))
+    return (await connection.execute(sa.delete(shapes).where(meant))).rowcount
 
 
 async def later_job_on_shapes_of(connection: AsyncConnection, job_id: int) -> int | None:
@@ -136,4 +147,7 @@ async def undo_shapes(connection: AsyncConnection, job_id: int) -> tuple[int, in
     """Delete what a job made and bring back what it took away; (deleted, brought back)."""
     deleted = await connection.execute(sa.delete(shapes).where(shapes.c.job_id == job_id))
     restored = await connection.execute(sa.update(shapes).where(shapes.c.removed_by == job_id).values(removed_by=None))
+    task_id = await connection.scalar(sa.select(jobs.c.task_id).where(jobs.c.id == job_id))
+    if task_id is not None:
+        await _count(connection, task_id, restored.rowcount - deleted.rowcount)
     return deleted.rowcount, restored.rowcount

@@ -49,6 +49,7 @@ tasks = sa.Table(
     sa.Column("id", _Id, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("frame_count", sa.Integer, nullable=False, default=0),
+    sa.Column("shape_count", sa.Integer, nullable=False, default=0),  # counting two million rows takes a second
     sa.Column("remote_kind", sa.Text),
     sa.Column("remote_ref", sa.Text),
     sa.Column("created_at", _Time, nullable=False),
@@ -169,4 +170,18 @@ shapes = sa.Table(
     sa.Index("ix_shapes_job_id", "job_id"),
     sa.Index("ix_shapes_removed_by", "removed_by", sqlite_where=sa.text("removed_by IS NOT NULL")),
     sa.Index("ix_shapes_label_id", "label_id"),
+)
+
+# What was answered to a request that carried an Idempotency-Key. ``status`` is null while the request is at work.
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body_hash", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("answer", sa.Text),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Index("ix_idempotency_keys_created_at", "created_at"),
 )

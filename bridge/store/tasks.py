@@ -60,17 +60,13 @@ async def _tasks(connection: AsyncConnection, query: sa.Select[Any]) -> list[Tas
     rows = (await connection.execute(query)).all()
     ids = [row.id for row in rows]
     named = await get_labels(connection, ids)
-    counted = await connection.execute(
-        sa.select(shapes.c.task_id, sa.func.count()).where(shapes.c.task_id.in_(ids), _LIVE).group_by(shapes.c.task_id)
-    )
-    counts = {row[0]: row[1] for row in counted}
     return [
         Task(
             id=row.id,
             name=row.name,
             labels=tuple(named[row.id]),
             frame_count=row.frame_count,
-            shape_count=counts.get(row.id, 0),
+            shape_count=row.shape_count,
             created_at=moment(row.created_at),
             remote_kind=row.remote_kind,
             remote_ref=row.remote_ref,

@@ -22,6 +22,20 @@ def upgrade() -> None:
         sa.UniqueConstraint("kind", "host", name=op.f("uq_connections_kind_host")),
     )
     op.create_table(
+        "idempotency_keys",
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body_hash", sa.Text(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("operation", "key", name=op.f("pk_idempotency_keys")),
+    )
+    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
+        batch_op.create_index("ix_idempotency_keys_created_at", ["created_at"], unique=False)
+
+    op.create_table(
         "learned_pairs",
         sa.Column("model_label", sa.Text(), nullable=False),
         sa.Column("task_label", sa.Text(), nullable=False),
@@ -49,6 +63,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("frame_count", sa.Integer(), nullable=False),
+        sa.Column("shape_count", sa.Integer(), nullable=False),
         sa.Column("remote_kind", sa.Text(), nullable=True),
         sa.Column("remote_ref", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
