@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.formats.coco_reading import read_coco
-from bridge.formats.outline import box_of, mask_of, objects_of, outlines_of
 from bridge.formats.writing import Annotated, ExportSummary, PendingPath, Tally, write_all, write_all_async
 from bridge.masks import mask_area, mask_to_polygons, polygon_area
+from bridge.outlines import box_of, mask_of, objects_of, outlines_of
 
 __all__ = ["CocoWriter", "Masks", "export_coco", "read_coco", "write_coco"]
 
@@ -118,8 +118,8 @@ class CocoWriter:
         return entry
 
     def _geometry(self, parts: list[Shape], frame: StoredFrame) -> dict[str, Any] | None:
-        shape = parts[0]
-        boxes = [box for box in (box_of(part, frame) for part in parts) if box is not None]
+        shape, size = parts[0], (frame.width, frame.height)
+        boxes = [box for box in (box_of(part, size) for part in parts) if box is not None]
         if not boxes:
             return None
         x1, y1 = min(box[0] for box in boxes), min(box[1] for box in boxes)
@@ -127,7 +127,7 @@ class CocoWriter:
         bbox = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
         found: dict[str, Any] = {"bbox": bbox, "area": round((x2 - x1) * (y2 - y1), 2), "segmentation": []}
         if shape.type == "mask":
-            mask = mask_of(shape, frame)
+            mask = mask_of(shape, size)
             found["area"] = mask_area(mask)
             found["segmentation"] = (
                 {"size": [frame.height, frame.width], "counts": mask.counts.decode("ascii")}
@@ -140,7 +140,7 @@ class CocoWriter:
             ]  # COCO: an absent point is 0, 0, 0
             found["num_keypoints"] = sum(1 for seen in shape.points[2::3] if seen)
         elif shape.type != "rectangle" or shape.rotation:
-            outlines = [outline for part in parts for outline in outlines_of(part, frame)]
+            outlines = [outline for part in parts for outline in outlines_of(part, size)]
             found["segmentation"] = [[round(value, 2) for value in outline] for outline in outlines]
             found["area"] = round(sum(polygon_area(outline) for outline in outlines), 2)
         return found

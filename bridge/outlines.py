@@ -1,4 +1,4 @@
-"""The box and the outlines of any shape, for formats that know only those."""
+"""The box and the outlines of any shape, for what knows only those. ``size`` is the frame's width and height."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ import math
 from collections.abc import Iterable, Sequence
 
 from adapters.base import Mask
-from bridge.domain import Shape, StoredFrame
+from bridge.domain import Shape
 from bridge.masks import mask_box, mask_to_polygons
 from bridge.shapes import rectangle_corners
 
 ELLIPSE_CORNERS = 64  # a regular 64-gon covers 99.8 % of its circle
 
 Box = tuple[float, float, float, float]
+Size = tuple[int, int]
 
 
-def mask_of(shape: Shape, frame: StoredFrame) -> Mask:
-    return Mask(frame.height, frame.width, shape.rle or b"")
+def mask_of(shape: Shape, size: Size) -> Mask:
+    return Mask(size[1], size[0], shape.rle or b"")
 
 
-def box_of(shape: Shape, frame: StoredFrame) -> Box | None:
+def box_of(shape: Shape, size: Size) -> Box | None:
     """x1, y1, x2, y2 around a shape; None of a tag, of points, of an empty mask, and of a skeleton without points."""
     match shape.type:
         case "tag" | "points":
             return None
         case "mask":
-            return mask_box(mask_of(shape, frame))
+            return mask_box(mask_of(shape, size))
         case "rectangle" if not shape.rotation:
             x1, y1, x2, y2 = shape.points
             return x1, y1, x2, y2
         case "skeleton":
             joints = [shape.points[i : i + 3] for i in range(0, len(shape.points), 3)]
             return _around([(x, y) for x, y, seen in joints if seen])
-    flat = [value for outline in outlines_of(shape, frame) for value in outline]
+    flat = [value for outline in outlines_of(shape, size) for value in outline]
     return _around(zip(flat[::2], flat[1::2], strict=True))
 
 
-def outlines_of(shape: Shape, frame: StoredFrame) -> list[list[float]]:
+def outlines_of(shape: Shape, size: Size) -> list[list[float]]:
     """Flat polygons of a shape that has an area, none of another."""
     match shape.type:
         case "polygon":
             return [list(shape.points)]
         case "mask":
-            return mask_to_polygons(mask_of(shape, frame))
+            return mask_to_polygons(mask_of(shape, size))
         case "rectangle":
             return [rectangle_corners(shape.points, shape.rotation)]
         case "ellipse":
