@@ -114,7 +114,7 @@ class Hub:
             if response.status_code != 206:
                 done = 0
             with partial.open("ab" if done else "wb") as out:
-                for chunk in response.iter_bytes(_CHUNK):
+                for chunk in response.iter_bytes():  # as it comes; gathering chunks would lose the last at a cut
                     if stop.is_set():
                         raise Stopped
                     out.write(chunk)
