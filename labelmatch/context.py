@@ -19,7 +19,7 @@ KIN_HALF = 2.0  # that many relatives give half of the support
 SAME_FORCE = 1.5  # the same for a label of the other kind of list, or another one, that means this very thing
 COMPANY_FORCE = 6.0  # the same for the words that the vocabulary names as company
 TASK_POWER = 0.3  # softens the task's weight in the share of a link
-HINT_FORCE = 14.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
+HINT_FORCE = 25.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
 HINT_LEAST = 0.2  # information of the nearest common kind; a hint that shares less than that says nothing
 
 

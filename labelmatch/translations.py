@@ -7,7 +7,7 @@ Spanish, Russian, Chinese and Japanese, and the group words that tasks use.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,7 +17,7 @@ from labelmatch.normalize import Parsed, fold
 Translations = Mapping[str, Mapping[str, str]]
 
 TABLE_FILE = DATA / "coco-names.tsv"
-OWN_SHARE = 0.5  # of a list's labels must be foreign for a word that is English too ("four", "Bank") to be foreign
+OWN_SHARE = 0.5  # of a list's labels that must be in a language for its English-looking words to be so too
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +59,27 @@ def dictionary(translations: Translations) -> Dictionary:
     return {word: tuple(choices) for word, choices in found.items() if word}
 
 
-def translate(labels: Iterable[Parsed], words: Dictionary) -> dict[str, Translation]:
+def translate(labels: Sequence[Parsed], words: Dictionary) -> dict[str, Translation]:
     """The translations that a list of labels needs, by the label's folded name.
 
-    A word that English lacks is translated whenever the table has it; one that is English too only where at least
-    half of the list is in that language. Where two languages share a word, the one with more labels wins.
+    A word that English lacks is translated whenever the table has it. One that is English too ("four", "Bank") is
+    translated only where most of the list may be in that language, and a word of it is no English. Where two
+    languages share a word, the one with more labels wins.
     """
-    if not words:
-        return {}
     choices: dict[str, tuple[Translation, ...]] = {}
-    count = 0
     for label in labels:
-        count += 1
-        match = words.get(label.folded) or next(
-            (words[form.words] for form in label.forms if form.words in words), None
-        )
+        form = label.forms[0].words if label.forms else ""
+        match = words.get(label.folded) or words.get(form)
         if match:
             choices[label.folded] = match
+    if not choices:
+        return {}
+    foreign = {folded for folded in choices if lexicon().find(folded) is None}
     votes = Counter(choice.language for found in choices.values() for choice in found)
+    certain = {choice.language for folded in foreign for choice in choices[folded]}
     result = {}
     for folded, found in choices.items():
         best = max(found, key=lambda choice: (votes[choice.language], choice.language))
-        if lexicon().find(folded) is None or votes[best.language] > OWN_SHARE * count:
+        if folded in foreign or (best.language in certain and votes[best.language] > OWN_SHARE * len(labels)):
             result[folded] = best
     return result
