@@ -18,7 +18,7 @@ GLUED_CUTOFF = 90.0  # where one of the two has more words
 MIN_LENGTH = 4  # letters: shorter names differ by one letter from everything
 MAX_LENGTH = 80  # longer names are texts
 MAX_CELLS = 4_000_000  # pairs compared at once: 4 MB of scores
-MAX_PAIRS = 400_000_000  # pairs compared in all, some seconds; lists beyond that are compared by meaning only
+MAX_PAIRS = 100_000_000  # pairs compared in all, some seconds; lists beyond that are compared by meaning only
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,9 +74,6 @@ class Lexicon:
             self._hypernyms: list[int] = arrays["hypernyms"].tolist()
             plurals = arrays["plurals"].tobytes().decode("utf-8").split("\n")
         self._lemmas = dict(zip(lemmas, range(len(lemmas)), strict=True))
-        for lemma, number in list(self._lemmas.items()):
-            if "-" in lemma:  # "t-shirt" is looked up as "t shirt"
-                self._lemmas.setdefault(lemma.replace("-", " "), number)
         self._plurals: dict[str, str] = dict(line.split("\t", 1) for line in plurals)
         self._own_nodes: dict[str, int] = {}
         self._pinned: dict[str, list[int]] = {}

@@ -102,6 +102,11 @@ def build(wordnet: Path) -> dict[str, np.ndarray]:
     counts = read_counts(wordnet / "cntlist.rev")
     mark_taxa(numbers[senses[TAXONOMIC_GROUP][0]], files, hypernyms)
 
+    for lemma in [lemma for lemma in senses if "-" in lemma]:
+        spaced = lemma.replace("-", " ")  # labels are compared without hyphens: "t shirt"
+        senses.setdefault(spaced, senses[lemma])
+        for number in range(1, len(senses[spaced]) + 1):
+            counts.setdefault((spaced, number), counts.get((lemma, number), 0))
     lemmas = sorted(senses)
     exceptions = [fields[:2] for fields in records(wordnet / "noun.exc") if len(fields) > 1]
     plurals = sorted({(plural.replace("_", " "), singular.replace("_", " ")) for plural, singular in exceptions})
@@ -130,7 +135,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=WORDNET_FILE)
     arguments = parser.parse_args()
     arrays = build(arguments.wordnet)
-    # Called by name: mypy cannot tell keyword arrays from savez's own flag.
     np.savez_compressed(arguments.output, allow_pickle=False, **arrays)
     print(f"{arguments.output}: {arguments.output.stat().st_size:,} bytes, {len(arrays['sense_counts']):,} lemmas")
 
