@@ -243,6 +243,8 @@ def _safetensors_weights(name: str, paths: Sequence[str], can_transform: bool) -
         pickles = [path for path in paths if PurePosixPath(path).suffix.lower() in _PICKLES]
         if pickles:
             raise _pickled(name, pickles[0])
+        if any(path in paths for path in _ONNX_FILES):
+            raise Unsupported(f"{name} ships ONNX but no safetensors.", hint=f"Choose the engine {ONNXRUNTIME}.")
         raise Unsupported(f"{name} ships neither safetensors nor ONNX weights.")
     if not can_transform:
         raise Unsupported(

@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -63,14 +64,9 @@ class LocalPredictor(ABC, Generic[P, R]):
         results: list[Detections] = []
         for start in range(0, len(prepared), self.card.limits.max_batch):
             batch = prepared[start : start + self.card.limits.max_batch]
-            raws = await self._run(self._worker, lambda batch=batch: self._forward(batch))  # type: ignore[misc]
+            raws = await self._run(self._worker, partial(self._forward, batch))
             part = frames[start : start + len(batch)]
-            results += await self._run(
-                self._preparers,
-                lambda raws=raws, part=part: [  # type: ignore[misc]
-                    self._finish(raw, frame, options) for raw, frame in zip(raws, part, strict=True)
-                ],
-            )
+            results += await self._run(self._preparers, partial(self._finish_all, raws, part, options))
         return results
 
     async def close(self) -> None:
@@ -110,7 +106,7 @@ class LocalPredictor(ABC, Generic[P, R]):
             raise
 
     async def _prepare_all(self, frames: Sequence[Frame]) -> list[P]:
-        steps = [self._run(self._preparers, lambda frame=frame: self._prepare(frame)) for frame in frames]  # type: ignore[misc]
+        steps = [self._run(self._preparers, partial(self._prepare, frame)) for frame in frames]
         outcomes = await asyncio.gather(*steps, return_exceptions=True)
         for outcome in outcomes:  # the first bad frame in the caller's order, whichever was found first
             if isinstance(outcome, BaseException):
@@ -138,9 +134,11 @@ class LocalPredictor(ABC, Generic[P, R]):
             raise BadOutput(f"The model answered {len(raws)} results for {len(batch)} frames.")
         return raws
 
-    def _finish(self, raw: R, frame: Frame, options: PredictOptions) -> Detections:
-        detections = self.finish(raw, frame).inside(frame.width, frame.height)
-        return detections.best(options.max_detections, options.floor_score)
+    def _finish_all(self, raws: Sequence[R], frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
+        return [
+            self.finish(raw, frame).inside(frame.width, frame.height).best(options.max_detections, options.floor_score)
+            for raw, frame in zip(raws, frames, strict=True)
+        ]
 
 
 def translate_engine_error(error: Exception, batch: int) -> PredictorError:

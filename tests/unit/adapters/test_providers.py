@@ -1,0 +1,82 @@
+"""The table from reference to adapter, and what importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from adapters.base import ModelCard
+from adapters.errors import Unsupported
+from adapters.huggingface_local import HuggingFaceLocal
+from adapters.providers import ADAPTERS, adapter_for, adapter_for_card
+from adapters.references import (
+    HttpsFile,
+    HuggingFaceEndpoint,
+    HuggingFaceModel,
+    InferenceServerModel,
+    LocalFile,
+    LocalFolder,
+    NuclioFunction,
+    Reference,
+    RoboflowVersion,
+)
+
+CARD = ModelCard("m", "huggingface", "hf://m", "1", "object-detection", ("a",), ("rectangle",), "onnxruntime")
+WITHOUT_ADAPTER: list[tuple[Reference, str]] = [
+    (HuggingFaceEndpoint("https://x.endpoints.huggingface.cloud"), "hosted Hugging Face endpoint"),
+    (RoboflowVersion("ws", "proj", 3), "Roboflow model"),
+    (InferenceServerModel("http://127.0.0.1:9001", "proj", 3), "inference server"),
+    (NuclioFunction("http://127.0.0.1:8070", "f"), "Nuclio function"),
+    (LocalFile("./model.onnx"), "single model file"),
+    (HttpsFile("https://example.org/model.onnx", "0" * 64), "web server"),
+]
+
+
+@pytest.mark.parametrize("reference", [HuggingFaceModel("org/model"), LocalFolder("./model")])
+def test_models_that_run_here_have_an_adapter(reference: Reference) -> None:
+    assert isinstance(adapter_for(reference), HuggingFaceLocal)
+
+
+@pytest.mark.parametrize(("reference", "kind"), WITHOUT_ADAPTER)
+def test_kinds_without_an_adapter_are_refused_by_name(reference: Reference, kind: str) -> None:
+    with pytest.raises(Unsupported, match=kind) as caught:
+        adapter_for(reference)
+    assert "Hugging Face models and local folders" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_every_kind_of_reference_is_either_run_or_refused() -> None:
+    assert {*ADAPTERS, *(type(reference) for reference, _ in WITHOUT_ADAPTER)} == set(get_args(Reference))
+
+
+@pytest.mark.parametrize("provider", ["huggingface", "local"])
+def test_a_card_finds_the_adapter_that_made_it(provider: str) -> None:
+    assert isinstance(adapter_for_card(replace(CARD, provider=provider)), HuggingFaceLocal)
+
+
+def test_a_card_of_another_provider_is_refused() -> None:
+    with pytest.raises(Unsupported, match="elsewhere"):
+        adapter_for_card(replace(CARD, provider="elsewhere"))
+
+
+def test_finding_an_adapter_imports_no_engine_and_no_client() -> None:
+    program = (
+        "import sys; from adapters.providers import adapter_for; from adapters.references import LocalFolder; "
+        "adapter_for(LocalFolder('./model')); "
+        "print([name for name in ('torch', 'transformers', 'onnxruntime', 'huggingface_hub') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_predicting_with_onnx_runtime_imports_no_torch() -> None:
+    program = (
+        "import sys; import adapters.onnx_local, adapters.huggingface_hub_client; "
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
