@@ -52,7 +52,7 @@ class LocalPredictor(ABC, Generic[P, R]):
 
     @abstractmethod
     def finish(self, raw: R, frame: Frame) -> Detections:
-        """The detections of one frame in its pixels, unfiltered. Raises BadOutput."""
+        """The detections of one frame in its pixels, unfiltered. Whatever it raises becomes BadOutput."""
 
     def release(self) -> None:
         """Let go of the model; called once, after the last forward pass."""
@@ -135,10 +135,16 @@ class LocalPredictor(ABC, Generic[P, R]):
         return raws
 
     def _finish_all(self, raws: Sequence[R], frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
-        return [
-            self.finish(raw, frame).inside(frame.width, frame.height).best(options.max_detections, options.floor_score)
-            for raw, frame in zip(raws, frames, strict=True)
-        ]
+        return [self._finish(raw, frame, options) for raw, frame in zip(raws, frames, strict=True)]
+
+    def _finish(self, raw: R, frame: Frame, options: PredictOptions) -> Detections:
+        try:
+            detections = self.finish(raw, frame)
+        except PredictorError:
+            raise
+        except Exception as error:
+            raise BadOutput(f"What the model answered for {frame.id} cannot be read: {first_line(error)}.") from error
+        return detections.inside(frame.width, frame.height).best(options.max_detections, options.floor_score)
 
 
 def translate_engine_error(error: Exception, batch: int) -> PredictorError:

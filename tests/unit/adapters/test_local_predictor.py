@@ -114,6 +114,7 @@ async def test_any_error_of_preparation_blames_its_frame() -> None:
         ({"forward": fail(RuntimeError("Invalid rank"))}, PredictorError),
         ({"forward": lambda batch: batch[:-1]}, BadOutput),
         ({"finish": fail(BadOutput("no boxes."))}, BadOutput),
+        ({"finish": fail(IndexError("row 9"))}, BadOutput),
         ({"finish": lambda f: Detections(("a",), [[0, 0, np.nan, 1]], [0.5], [0])}, BadOutput),  # type: ignore[arg-type]
         ({"finish": lambda f: Detections(("a",), [[5, 0, 1, 1]], [0.5], [0])}, BadOutput),  # type: ignore[arg-type]
         ({"finish": lambda f: Detections(("a",), [[0, 0, 1, 1]], [1.5], [0])}, BadOutput),  # type: ignore[arg-type]
