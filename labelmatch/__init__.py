@@ -3,6 +3,7 @@
 from labelmatch.attributes import AttributeMatch, match_attributes
 from labelmatch.kinds import compatible, match_sublabels
 from labelmatch.matcher import suggest
+from labelmatch.semantic import Embed
 from labelmatch.translations import Translations
 from labelmatch.types import DISPLAY_SCORE, Attribute, Label, LearnedPair, Suggestion
 
@@ -10,6 +11,7 @@ __all__ = [
     "DISPLAY_SCORE",
     "Attribute",
     "AttributeMatch",
+    "Embed",
     "Label",
     "LearnedPair",
     "Suggestion",

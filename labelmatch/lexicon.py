@@ -203,7 +203,8 @@ class Lexicon:
         """
         own = [0.6] * len(self._own_nodes)  # a meaning of ours: about as specific as "furniture" or "fruit"
         wordnet = 1 - np.log(self._sizes.astype(np.float32)) / np.log(len(self._sizes))
-        return np.clip(np.concatenate([wordnet, np.array(own)]), 0, 1).astype(np.float32)
+        values: NDArray[np.float64] = np.concatenate([wordnet, np.array(own)])
+        return values.clip(0, 1).astype(np.float32)
 
     # -- the vocabulary
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from labelmatch.kinds import UNTYPED, compatible
 from labelmatch.normalize import fold
 from labelmatch.readings import read
+from labelmatch.semantic import Embed
 from labelmatch.tiers import Candidate, Candidates, find_candidates
 from labelmatch.translations import Translations, coco_dictionary, dictionary
 from labelmatch.types import DISPLAY_SCORE, Label, LearnedPair, Suggestion
@@ -25,6 +26,7 @@ def suggest(
     learned: Iterable[LearnedPair] = (),
     min_score: float = DISPLAY_SCORE,
     translations: Translations | None = None,
+    embed: Embed | None = None,
 ) -> list[Suggestion]:
     """The likely matches of a model's labels among a task's.
 
@@ -36,6 +38,7 @@ def suggest(
     learned: pairs that the user accepted (they come first, with score 1) or rejected (they never come again); they
     hold for the same names, and for names that differ in case and separators only.
     translations: {language: {word: English word}}; None means our table of the COCO names, {} means none.
+    embed: names to vectors, see `labelmatch.semantic`; with it, names that no other tier matches are compared too.
 
     Raises ValueError for something that is not a label, for a `min_score` outside 0 to 1 and for a list of more than
     50,000 labels. Finding nothing is a result: []. Names may be anything: blank ones, and those that name no object
@@ -48,7 +51,7 @@ def suggest(
         return []
     words = coco_dictionary() if translations is None else dictionary(translations)
     mine, theirs = (read([label.name for label in labels], words) for labels in (model, task))
-    found = only_compatible(find_candidates(mine, theirs, min_score), model, task)
+    found = only_compatible(find_candidates(mine, theirs, min_score, embed), model, task)
     apply_learned(found, model, task, learned)
     return ranked(found, model, task, dict.fromkeys(name_of(label) for label in model_labels), min_score)
 

@@ -23,6 +23,7 @@ SYNONYM = 0.95
 HYPERNYM = 0.9
 LAST_WORDS = 0.58
 FUZZY = 0.85
+SEMANTIC_CUTOFF, SEMANTIC = 0.55, 0.8  # least cosine, and what it is worth; from a small sentence model, see docs
 TAKEN = 0.8  # where another model label has the task label's own name
 
 SAME_LEVEL = 0.95

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from labelmatch import context, fuzzy, scores
+from labelmatch import context, fuzzy, scores, semantic
 from labelmatch.readings import Reading
+from labelmatch.types import DISPLAY_SCORE
 
 
 class Candidate(NamedTuple):
@@ -42,8 +43,13 @@ class Namesakes:
         return scores.level(self.named, self.models, len(self.taken), self.tasks, namesake)
 
 
-def find_candidates(model: Sequence[Reading], task: Sequence[Reading], floor: float) -> Candidates:
-    """The best candidate of each pair of indexes, over all tiers, with a score of at least `floor`."""
+def find_candidates(
+    model: Sequence[Reading], task: Sequence[Reading], floor: float, embed: semantic.Embed | None
+) -> Candidates:
+    """The best candidate of each pair of indexes, over all tiers.
+
+    Candidates by meaning below `floor` may be left out. `embed` is for the last tier, which None leaves out.
+    """
     found: Candidates = {}
     by_words(found, model, task)
     by_name(found, model, task)
@@ -53,6 +59,8 @@ def find_candidates(model: Sequence[Reading], task: Sequence[Reading], floor: fl
     by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), scores.SETTLED))
     by_last_words(found, model, task, same)
     by_looks(found, model, task, same)
+    if embed is not None:
+        by_embedding(found, model, task, embed)
     negated = [reading.parsed.negated for reading in model], [reading.parsed.negated for reading in task]
     if not any(map(any, negated)):
         return found
@@ -202,3 +210,19 @@ def by_looks(found: Candidates, model: Sequence[Reading], task: Sequence[Reading
 
 def almost_alike(model: Reading, task: Reading) -> Callable[[], str]:
     return lambda: f"spelled almost alike: {model.short}, {task.short}"
+
+
+def by_embedding(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], embed: semantic.Embed) -> None:
+    """The nearest name by embedding, for the model labels that nothing worth showing was found for."""
+    settled = {index for (index, _), one in found.items() if one.score >= DISPLAY_SCORE}
+    waiting = [index for index, reading in enumerate(model) if index not in settled and reading.parsed.forms]
+    offered = [index for index, reading in enumerate(task) if reading.parsed.forms]
+    mine = [model[index].parsed.forms[0].words for index in waiting]
+    theirs = [task[index].parsed.forms[0].words for index in offered]
+    for index, other, cosine in semantic.nearest(embed, mine, theirs, scores.SEMANTIC_CUTOFF):
+        pair = waiting[index], offered[other]
+        keep(found, pair, Candidate(scores.SEMANTIC * cosine, "semantic", near(model[pair[0]], task[pair[1]])))
+
+
+def near(model: Reading, task: Reading) -> Callable[[], str]:
+    return lambda: f"{model.short} and {task.short} are used alike"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from labelmatch import DISPLAY_SCORE, Label, LearnedPair, Suggestion, suggest
 
@@ -260,6 +264,27 @@ class TestLanguages:
 
     def test_no_table(self) -> None:
         assert best("bicycle", "Fahrrad", translations={}) is None
+
+
+class TestEmbeddings:
+    VECTORS: ClassVar = {"gizmo": (1.0, 0.1), "thing": (0.9, 0.2), "car": (0.0, 1.0), "vehicle": (1.0, 0.0)}
+
+    def embed(self, names: Sequence[str]) -> NDArray[np.floating]:
+        return np.array([self.VECTORS[name] for name in names])
+
+    def test_only_what_nothing_else_matches(self) -> None:
+        found = suggest(["gizmo", "car"], ["thing", "vehicle"], embed=self.embed, min_score=0.3)
+        assert [(one.model_label, one.task_label, one.tier) for one in found] == [
+            ("gizmo", "vehicle", "semantic"),
+            ("car", "vehicle", "hypernym"),
+        ]
+        assert found[0].score <= 0.8
+        assert not found[0].accepted
+
+    @pytest.mark.parametrize("answer", [np.zeros(2), np.zeros((5, 3)), np.full((1, 2), np.nan)])
+    def test_bad_embedding(self, answer: NDArray[np.floating]) -> None:
+        with pytest.raises(ValueError, match="embed"):
+            suggest(["gizmo"], ["thing"], embed=lambda names: answer)
 
 
 @pytest.mark.parametrize(
