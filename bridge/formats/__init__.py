@@ -76,6 +76,16 @@ FORMATS: Mapping[str, Format] = {
             "coco:read_coco",
             {"masks": "polygons"},
         ),
+        Format("cvat", ".xml", "CVAT for images 1.1", "cvat_xml:CvatXmlWriter", "cvat_xml:read_cvat_xml", {}),
+        Format("yolo", ".zip", "YOLO boxes, with data.yaml", "yolo:YoloWriter", "yolo:read_yolo", {}),
+        Format(
+            "yolo-seg",
+            ".zip",
+            "YOLO outlines, with data.yaml",
+            "yolo:YoloWriter",
+            "yolo:read_yolo",
+            {"task": "segment"},
+        ),
     )
 }
 
