@@ -125,6 +125,11 @@ class Jobs:
         async with self.store.read() as connection:
             return await rows.list_jobs(connection, task_id=task_id, state=state, after=after, most=most)
 
+    async def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        async with self.store.read() as connection:
+            return await rows.count_jobs(connection)
+
     async def ledger(
         self, job_id: int, *, state: FrameState | None = None, after: int = -1, most: int = 100
     ) -> list[LedgerRow]:

@@ -103,6 +103,11 @@ class Registry:
             )
         return model
 
+    async def get(self, model_id: int) -> Model:
+        """A model by its id. Raises NotFound."""
+        async with self.store.read() as connection:
+            return await rows.get_model(connection, model_id)
+
     async def page(self, *, after: int = 0, most: int | None = None) -> list[Model]:
         async with self.store.read() as connection:
             return await rows.list_models(connection, after=after, most=most)

@@ -24,12 +24,20 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import brought in, and what it could not place."""
+    """What an import brought in, and what it could not place.
+
+    unknown_files    images of the file that are no frame of the task
+    unknown_labels   labels of the file that the task does not have
+    wrong_size       images whose size in the file is not the frame's
+    outside          shapes that lie wholly outside of their frame
+    """
 
     frames: int
     shapes: int
     unknown_files: tuple[str, ...] = ()
     unknown_labels: tuple[str, ...] = ()
+    wrong_size: tuple[str, ...] = ()
+    outside: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +70,11 @@ class Tasks:
                 f"There is no task {str(name_or_id)[:100]!r}.", hint="`hubbridge task list` shows all tasks."
             )
         return task
+
+    async def get(self, task_id: int) -> Task:
+        """A task by its id. Raises NotFound."""
+        async with self.store.read() as connection:
+            return await rows.get_task(connection, task_id)
 
     async def page(self, *, after: int = 0, most: int | None = None) -> list[Task]:
         async with self.store.read() as connection:
@@ -100,6 +113,29 @@ class Tasks:
             await rows.remove_task(connection, task_id)
         await asyncio.to_thread(shutil.rmtree, self.files_of(task_id), ignore_errors=True)
 
+    async def frames(self, task_id: int, *, after: int = -1, most: int | None = None) -> list[StoredFrame]:
+        """The frames numbered behind ``after``, in order. Raises NotFound where there is no such task."""
+        async with self.store.read() as connection:
+            await rows.get_task(connection, task_id)
+            return await rows.list_frames(connection, task_id, after=after, most=most)
+
+    async def frames_with_shapes(
+        self, task_id: int, *, after: int = -1, most: int
+    ) -> list[tuple[StoredFrame, Sequence[Shape]]]:
+        """As ``frames``, each with its shapes."""
+        async with self.store.read() as connection:
+            await rows.get_task(connection, task_id)
+            page = await rows.list_frames(connection, task_id, after=after, most=most)
+            shapes = await shape_rows.get_shapes(connection, task_id, [frame.number for frame in page])
+        return [(frame, shapes[frame.number]) for frame in page]
+
+    async def frame(self, task_id: int, number: int) -> tuple[StoredFrame, Sequence[Shape]]:
+        """One frame and its shapes. Raises NotFound."""
+        async with self.store.read() as connection:
+            await rows.get_task(connection, task_id)
+            found = await rows.get_frame(connection, task_id, number)
+            return found, (await shape_rows.get_shapes(connection, task_id, [number]))[number]
+
     async def annotated(self, task_id: int) -> AsyncIterator[tuple[StoredFrame, Sequence[Shape]]]:
         """Every frame in order with its shapes, some hundred at a time."""
         after = -1
@@ -126,15 +162,22 @@ class Tasks:
         """
         document = await asyncio.to_thread(formats.find(format_name).read, path)
         async with self.store.read() as connection:
-            numbers = await rows.frame_names(connection, task.id)
-        placed, unknown_files = formats.place(document, numbers)
+            frames = await rows.list_frames(connection, task.id)
+        placed = await asyncio.to_thread(formats.place, document, frames)
         ids = {label.name: label.id for label in task.labels}
-        unknown_labels = {shape.label for shapes in placed.values() for shape in shapes} - ids.keys()
+        unknown_labels = {shape.label for shapes in placed.shapes.values() for shape in shapes} - ids.keys()
         changes = [
             (number, [replace(shape, source=source) for shape in shapes if shape.label in ids])
-            for number, shapes in placed.items()
+            for number, shapes in placed.shapes.items()
         ]
         async with self.store.write() as connection:
+            await rows.get_task(connection, task.id)  # it may have been removed meanwhile
             count = await shape_rows.add_shapes(connection, task.id, ids, changes)
-        frames = sum(bool(shapes) for _, shapes in changes)
-        return ImportSummary(frames, count, tuple(unknown_files), tuple(sorted(unknown_labels)))
+        return ImportSummary(
+            frames=sum(bool(shapes) for _, shapes in changes),
+            shapes=count,
+            unknown_files=placed.unknown_files,
+            unknown_labels=tuple(sorted(unknown_labels)),
+            wrong_size=placed.wrong_size,
+            outside=sum(placed.outside.values()),
+        )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import annotate, connection, job, match, model, task
+from bridge.cli import annotate, connection, job, match, model, serve, task
 from bridge.cli.session import Invocation, report_error
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def options(
 
 app.command("annotate")(annotate.annotate)
 app.command("match")(match.match)
+app.command("serve")(serve.serve)
 app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
 app.add_typer(job.app, name="job")

@@ -118,6 +118,12 @@ async def list_jobs(
     return [_job(row) for row in await connection.execute(query)]
 
 
+async def count_jobs(connection: AsyncConnection) -> dict[JobState, int]:
+    """How many jobs are in each state; states without one are left out."""
+    rows = await connection.execute(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))
+    return {JobState(row[0]): row[1] for row in rows}
+
+
 async def claim(connection: AsyncConnection, job_id: int, owner: str, lease_s: float) -> Lease | None:
     """Take a queued job, or a running one whose lease has run out; None where another process has it."""
     now = time.time()

@@ -1,0 +1,15 @@
+"""Where an account can be, with the host that is meant when none is named."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Kind = Literal["huggingface", "roboflow", "cvat", "label-studio"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+DEFAULT_HOSTS: dict[Kind, str] = {
+    "huggingface": "huggingface.co",
+    "roboflow": "roboflow.com",
+    "cvat": "app.cvat.ai",
+    "label-studio": "",
+}

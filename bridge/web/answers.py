@@ -1,0 +1,327 @@
+"""What the service answers. Built from the domain's own dataclasses, so that names cannot drift apart."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bridge.domain import FrameState, JobSpec, JobState, Shape, Source, StoredFrame
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """From a dataclass with the same field names."""
+        return cls.model_validate(value, from_attributes=True)
+
+
+class ErrorBody(Answer):
+    code: str = Field(description="Stable name of what went wrong.", examples=["not_found"])
+    message: str = Field(description="What happened, in one sentence.", examples=["There is no task 7."])
+    hint: str = Field(description="What to do next; may be empty.", examples=[""])
+
+
+class ErrorAnswer(Answer):
+    error: ErrorBody
+
+
+class Card(Answer):
+    """What a model is, as its host says."""
+
+    name: str
+    provider: str = Field(examples=["huggingface"])
+    reference: str = Field(description="Where it comes from, without any key.")
+    revision: str = Field(description="What pins it: a commit, a version, a hash of the content.")
+    task_type: str = Field(examples=["object-detection"])
+    labels: list[str] | None = Field(description="In the model's order; null for an open vocabulary.")
+    shape_types: list[str] = Field(examples=[["rectangle"]])
+    engine: str = Field(examples=["onnxruntime"])
+    default_threshold: float
+    licence: str | None
+    gated: bool
+    weights_bytes: int | None
+    notes: list[str] = Field(description="Sentences that a user should read.")
+
+
+class ModelAnswer(Answer):
+    id: int
+    name: str
+    threshold: float
+    fetched: bool = Field(description="Whether its files are here.")
+    created_at: datetime
+    card: Card
+
+
+class ModelPage(Answer):
+    models: list[ModelAnswer]
+    next_cursor: str | None
+
+
+class ConnectionAnswer(Answer):
+    """An account. Its secret is never shown."""
+
+    id: int
+    kind: str
+    host: str
+    created_at: datetime
+
+
+class ConnectionPage(Answer):
+    connections: list[ConnectionAnswer]
+    next_cursor: str | None
+
+
+class Rle(Answer):
+    """A mask over the whole frame, as in COCO."""
+
+    size: list[int] = Field(description="Height and width.", min_length=2, max_length=2)
+    counts: str = Field(description="COCO's compressed run lengths.")
+
+
+class ShapeAnswer(Answer):
+    """One annotation. Points are pixels: rectangle x1 y1 x2 y2; polygon and points x y ...; ellipse cx cy rx ry;
+    skeleton x y v of each sublabel; mask and tag none."""
+
+    id: int
+    label: str
+    type: str = Field(examples=["rectangle"])
+    points: list[float] = Field(examples=[[10.0, 20.5, 110.0, 80.0]])
+    rle: Rle | None
+    rotation: float = Field(description="Degrees clockwise.")
+    score: float | None
+    source: Source
+    attributes: dict[str, str]
+    group: int = Field(description="Shapes of one frame with the same number above 0 belong together.")
+    job_id: int | None
+
+    @classmethod
+    def on(cls, shape: Shape, height: int, width: int) -> ShapeAnswer:
+        """A shape on a frame of this size."""
+        rle = None if shape.rle is None else Rle(size=[height, width], counts=shape.rle.decode("ascii"))
+        return cls(
+            id=shape.id,
+            label=shape.label,
+            type=shape.type,
+            points=list(shape.points),
+            rle=rle,
+            rotation=shape.rotation,
+            score=shape.score,
+            source=shape.source,
+            attributes=dict(shape.attributes),
+            group=shape.group,
+            job_id=shape.job_id,
+        )
+
+
+class PredictedShape(Answer):
+    """As a shape of a task, with the model's own label."""
+
+    label: str
+    type: str
+    points: list[float]
+    rle: Rle | None
+    rotation: float
+    score: float
+    attributes: dict[str, str]
+    group: int
+
+
+class PredictionAnswer(Answer):
+    model_id: int
+    width: int
+    height: int
+    threshold: float
+    shapes: list[PredictedShape] = Field(description="Best first.")
+
+
+class LabelAttributeAnswer(Answer):
+    name: str
+    input_type: str
+    values: list[str]
+    mutable: bool
+    default_value: str
+
+
+class LabelAnswer(Answer):
+    id: int
+    name: str
+    type: str
+    color: str
+    attributes: list[LabelAttributeAnswer]
+    sublabels: list[str]
+
+
+class TaskAnswer(Answer):
+    id: int
+    name: str
+    labels: list[LabelAnswer]
+    frame_count: int
+    shape_count: int
+    created_at: datetime
+    remote_kind: str | None
+    remote_ref: str | None
+
+
+class TaskPage(Answer):
+    tasks: list[TaskAnswer]
+    next_cursor: str | None
+
+
+class FrameAnswer(Answer):
+    number: int
+    name: str
+    width: int
+    height: int
+
+
+class FramePage(Answer):
+    frames: list[FrameAnswer]
+    next_cursor: str | None
+
+
+class RejectedFile(Answer):
+    name: str
+    reason: str
+
+
+class FramesAdded(Answer):
+    frame_count: int = Field(description="Frames of the task now.")
+    added: int
+    rejected: list[RejectedFile] = Field(description="Files that should have been images and are none.")
+    skipped: int = Field(description="Files passed over, for their ending marks no image.")
+
+
+class AnnotatedFrame(FrameAnswer):
+    shapes: list[ShapeAnswer]
+
+    @classmethod
+    def with_shapes(cls, frame: StoredFrame, shapes: list[Shape] | tuple[Shape, ...]) -> AnnotatedFrame:
+        shown = [ShapeAnswer.on(shape, frame.height, frame.width) for shape in shapes]
+        return cls(number=frame.number, name=frame.name, width=frame.width, height=frame.height, shapes=shown)
+
+
+class AnnotationPage(Answer):
+    frames: list[AnnotatedFrame] = Field(description="Every frame in order, also those without shapes.")
+    next_cursor: str | None
+
+
+class FormatAnswer(Answer):
+    name: str
+    suffix: str
+    description: str
+
+
+class FormatList(Answer):
+    formats: list[FormatAnswer]
+
+
+class ImportAnswer(Answer):
+    frames: int
+    shapes: int
+    unknown_files: list[str] = Field(description="Images of the file that are no frame of the task.")
+    unknown_labels: list[str]
+    wrong_size: list[str] = Field(description="Images whose size in the file is not the frame's.")
+    outside: int = Field(description="Shapes that lie wholly outside of their frame, left out.")
+
+
+class AlternativeAnswer(Answer):
+    task_label: str
+    score: float
+    reason: str
+
+
+class LabelMatchAnswer(Answer):
+    """The best task label for a model label, or nulls where there is none."""
+
+    model_label: str
+    task_label: str | None
+    score: float | None
+    reason: str | None = Field(examples=["couch = sofa"])
+    accepted: bool = Field(description="Whether a job takes it without being asked to.")
+    alternatives: list[AlternativeAnswer]
+
+
+class LabelMatches(Answer):
+    matches: list[LabelMatchAnswer]
+
+
+class MappingAnswer(Answer):
+    id: int
+    version: int
+    model_id: int
+    task_id: int | None
+    pairs: dict[str, str]
+    created_at: datetime
+
+
+class MappingPage(Answer):
+    mappings: list[MappingAnswer]
+    next_cursor: str | None
+
+
+class Pinned(Answer):
+    """What was fixed when the job was made."""
+
+    model: str
+    reference: str
+    revision: str
+    engine: str
+    mapping_id: int
+    pairs: dict[str, str]
+    unmapped: list[str] = Field(description="Model labels that are left out.")
+    threshold: float
+
+
+class JobAnswer(Answer):
+    id: int
+    state: JobState
+    spec: JobSpec
+    resolved: Pinned
+    frames_total: int
+    frames_done: int
+    frames_failed: int
+    shapes_created: int
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    undone_at: datetime | None
+    abort_requested: bool
+
+    @classmethod
+    def of(cls, value: Any) -> JobAnswer:
+        names = [name for name in cls.model_fields if name != "resolved"]
+        resolved = Pinned.model_validate(dict(value.resolved))
+        return cls(resolved=resolved, **{name: getattr(value, name) for name in names})
+
+
+class JobPage(Answer):
+    jobs: list[JobAnswer]
+    next_cursor: str | None
+
+
+class LedgerEntry(Answer):
+    frame: int
+    name: str
+    state: FrameState
+    attempts: int
+    error_code: str | None
+    error: str | None
+
+
+class LedgerPage(Answer):
+    frames: list[LedgerEntry]
+    next_cursor: str | None
+
+
+class UndoneAnswer(Answer):
+    removed: int = Field(description="Shapes that the job had made.")
+    restored: int = Field(description="Shapes that it had replaced.")
+
+
+class Health(Answer):
+    status: str = Field(examples=["ok"])

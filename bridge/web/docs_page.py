@@ -1,0 +1,92 @@
+"""The OpenAPI document as a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+Json = dict[str, Any]
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1c2430;background:#fff}
+h2{margin-top:2.5rem;border-bottom:1px solid #d5dbe3}
+details{border:1px solid #d5dbe3;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}
+summary{cursor:pointer}
+code,pre{font:14px/1.4 ui-monospace,monospace}
+pre{background:#f4f6f9;padding:.6rem;overflow-x:auto;border-radius:4px}
+.method{display:inline-block;min-width:4.2rem;font-weight:bold}
+.GET{color:#0b6bcb}.POST{color:#1a7f37}.PATCH{color:#9a6700}.DELETE{color:#cf222e}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6rem .2rem 0;vertical-align:top}
+@media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ec}pre{background:#1c222b}
+h2,details{border-color:#333c48}.GET{color:#6cb6ff}.POST{color:#57d175}.PATCH{color:#e3b341}.DELETE{color:#ff7b72}a{color:#6cb6ff}}
+"""
+
+
+def render_page(document: Json) -> str:
+    """HTML of every operation by tag, then every schema."""
+    info = document["info"]
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(info['title'])} REST API</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{escape(info['title'])} REST API {escape(info['version'])}</h1><p>{escape(info['description'])}</p>",
+        '<p>For programs: <a href="/v1/openapi.json">/v1/openapi.json</a> (OpenAPI 3.1).</p>',
+    ]
+    for tag in document["tags"]:
+        parts.append(f"<h2>{escape(tag['name'])}</h2>")
+        for path, methods in document["paths"].items():
+            parts += [
+                _operation(method.upper(), path, op) for method, op in methods.items() if tag["name"] in op["tags"]
+            ]
+    parts.append("<h2>Schemas</h2>")
+    for name, schema in document["components"]["schemas"].items():
+        body = escape(json.dumps(schema, indent=2, ensure_ascii=False))
+        parts.append(
+            f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary><pre>{body}</pre></details>'
+        )
+    parts.append("</body></html>")
+    return "".join(parts)
+
+
+def _operation(method: str, path: str, operation: Json) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(p['name'])}</code></td><td>{escape(p['in'])}</td>"
+        f"<td>{escape(p.get('description', ''))} {_schema(p['schema'])}</td></tr>"
+        for p in operation["parameters"]
+    )
+    table = f"<table><tr><th>Parameter</th><th>In</th><th></th></tr>{rows}</table>" if rows else ""
+    body = ""
+    for media, content in operation.get("requestBody", {}).get("content", {}).items():
+        body += f"<p>Body <code>{escape(media)}</code>: {_schema(content['schema'])}</p>"
+        if "example" in content:
+            body += f"<pre>{escape(json.dumps(content['example'], indent=2))}</pre>"
+    answers = "".join(
+        f"<tr><td>{status}</td><td>{_answer(answer)}</td></tr>" for status, answer in operation["responses"].items()
+    )
+    return (
+        f'<details id="{escape(operation["operationId"])}"><summary><span class="method {method}">{method}</span>'
+        f"<code>{escape(path)}</code> {escape(operation['summary'])}</summary><p>{escape(operation['description'])}</p>"
+        f"{table}{body}<table><tr><th>Status</th><th>Answer</th></tr>{answers}</table></details>"
+    )
+
+
+def _answer(answer: Json) -> str:
+    if "$ref" in answer:
+        return f"Error: {_link('ErrorAnswer')}"
+    shapes = ", ".join(
+        f"<code>{escape(media)}</code> {_schema(content['schema'])}"
+        for media, content in answer.get("content", {}).items()
+    )
+    return f"{escape(answer['description'])} {shapes}"
+
+
+def _schema(schema: Json) -> str:
+    if "$ref" in schema:
+        return _link(schema["$ref"].rpartition("/")[2])
+    kept = {key: value for key, value in schema.items() if key not in ("title", "format", "examples")}
+    return f"<code>{escape(json.dumps(kept))}</code>"
+
+
+def _link(name: str) -> str:
+    return f'<a href="#{escape(name)}">{escape(name)}</a>'

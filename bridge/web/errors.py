@@ -1,0 +1,143 @@
+"""Every error as ``{"error": {"code", "message", "hint"}}``, and every request counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from bridge.errors import PREDICTOR_STATUS, BridgeError
+from bridge.web.guard import check_origin
+from bridge.web.state import STATE
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Code -> what it means. The reference documents each of them, and a test compares.
+ERROR_CODES: dict[str, str] = {
+    "invalid_request": "A parameter, the body or its meaning is wrong; the message names what.",
+    "invalid_json": "The body is no JSON in UTF-8, or a field of it is missing, unknown or of the wrong type or size.",
+    "invalid_cursor": "The cursor is not one that this list gave.",
+    "unknown_label": "A label is named that the model or the task does not have.",
+    "nothing_matched": "No label of the model is matched to a label of the task.",
+    "no_frames": "The job's selection of frames is empty.",
+    "no_images": "Nothing of what was uploaded is an image.",
+    "invalid_reference": "The text names no model that Hubbridge can use.",
+    "unauthorized": "The caller is not known.",
+    "forbidden": "The caller may not do this.",
+    "needs_authentication": "Serving beyond this machine is refused, because callers cannot be told apart yet.",
+    "foreign_host": "The Host header does not name this machine.",
+    "foreign_origin": "A page of another site tried to change something.",
+    "folder_not_allowed": "A folder of the server is named that lies outside [server] server_folders.",
+    "access_denied": "The model's host refuses access: gated, private, or a token is missing or wrong.",
+    "not_found": "There is no such thing, or no such route.",
+    "model_not_registered": "No model of that name or id is registered.",
+    "model_not_found": "The host knows no such model.",
+    "method_not_allowed": "The path exists, the method does not; the Allow header lists those that do.",
+    "conflict": "It contradicts the present state: a name is taken, a job has ended or still runs.",
+    "later_job": "A later job has replaced shapes of this one; undo that one first.",
+    "idempotency_key_reused": "The Idempotency-Key was used for another request.",
+    "idempotency_in_progress": "The first request with this Idempotency-Key is still at work.",
+    "too_large": "The body, a file or an archive is larger than the settings allow.",
+    "unsupported_media_type": "The Content-Type is none of those that the route takes.",
+    "expectation_failed": "The Expect header asks for something else than 100-continue.",
+    "bad_frame": "The image cannot be read.",
+    "unsupported_model": "The model is of a kind that Hubbridge does not run.",
+    "too_many_requests": "Too many requests; ask again later.",
+    "rate_limited": "The model's host asks to slow down.",
+    "overloaded": "Too much is waiting already; ask again later.",
+    "database_unavailable": "The database did not answer.",
+    "database_too_new": "A newer version of Hubbridge wrote the database.",
+    "not_ready": "The service cannot work at present; the message says why.",
+    "out_of_memory": "The model does not fit into memory.",
+    "unavailable": "The model's host cannot be reached, or is loading the model.",
+    "bad_output": "The model answered something that is no result.",
+    "predictor_error": "The model failed.",
+    "predict_timeout": "The model did not answer in time.",
+    "secrets_unavailable": "The key that protects stored tokens is missing or another one.",
+    "internal_error": "A defect of Hubbridge; its log says more.",
+}
+assert {code for _, _, code in PREDICTOR_STATUS} <= ERROR_CODES.keys()
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class UnsupportedMediaType(BridgeError):
+    status, code = 415, "unsupported_media_type"
+
+
+class NotReady(BridgeError):
+    status, code = 503, "not_ready"
+
+
+def as_response(error: BridgeError) -> web.Response:
+    response = web.json_response(error.as_json(), status=error.status)
+    if error.status in (429, 503):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _of_http(error: web.HTTPException, request: web.Request) -> web.Response:
+    """aiohttp's own refusals in our words."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        refusal = BridgeError(
+            f"{request.path[:200]} does not take {request.method[:20]}.",
+            hint=f"It takes {allowed}.",
+            code="method_not_allowed",
+        )
+        refusal.status = 405
+        response = as_response(refusal)
+        response.headers["Allow"] = allowed
+        return response
+    known = {
+        404: ("not_found", f"There is nothing at {request.path[:200]}.", "GET /v1/openapi.json lists every route."),
+        413: ("too_large", "The body is larger than this route takes.", "JSON bodies may have 16 MB."),
+        417: ("expectation_failed", "The Expect header asks for something unknown.", "Only 100-continue is known."),
+    }
+    code, message, hint = known.get(error.status, ("invalid_request", f"The request is wrong: {error.reason}.", ""))
+    refusal = BridgeError(message, hint=hint, code=code)
+    refusal.status = error.status
+    return as_response(refusal)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The outermost layer: foreign pages are refused, errors become JSON, and what happened is counted."""
+    metrics = request.app[STATE].metrics
+    started = time.perf_counter()
+    try:
+        check_origin(request)
+        response = await handler(request)
+    except BridgeError as error:
+        if error.status >= 500:
+            log.warning("request failed", path=request.path, code=error.code, error=error.message)
+        response = as_response(error)
+    except web.HTTPException as error:
+        response = _of_http(error, request)
+    except ConnectionError:
+        raise  # the client has gone in the middle of its answer; aiohttp drops the connection
+    except Exception:
+        log.exception("request failed unexpectedly", method=request.method, path=request.path)
+        hint = "This is a defect of Hubbridge; its log says more."
+        response = as_response(BridgeError("Something unexpected went wrong.", hint=hint))
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unknown"
+    known_method = request.method if resource is not None else "any"
+    metrics.requests.labels(known_method, route, str(response.status)).inc()
+    if response.content_type != "text/event-stream":
+        metrics.seconds.labels(known_method, route).observe(time.perf_counter() - started)
+    return response
+
+
+async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Before any answer goes out: it is not to be sniffed, embedded elsewhere or kept by caches."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

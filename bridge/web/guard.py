@@ -1,0 +1,67 @@
+"""Who may talk to a service that stands open on the loopback interface: programs here, and its own pages.
+
+Any web page can make a browser send requests to 127.0.0.1. Two checks keep such pages out: the Host header must name
+this machine (a page whose own name was made to resolve to 127.0.0.1 sends its name), and a request that changes
+something must not come from another origin (the browser says so in Origin and Sec-Fetch-Site, which no page can forge).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from aiohttp import web
+from yarl import URL
+
+from bridge.errors import Forbidden, InvalidRequest
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine and nothing else."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 section 6.3
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open_beyond_loopback(host: str) -> None:
+    """Raises InvalidRequest for an address that other machines can reach."""
+    if not is_loopback(host):
+        raise InvalidRequest(
+            f"Hubbridge does not serve at {host[:100]}: without authentication everyone who reaches it could use it.",
+            hint="Serve at 127.0.0.1, and let a proxy with authentication stand in front of it.",
+            code="needs_authentication",
+        )
+
+
+def check_origin(request: web.Request) -> None:
+    """Raises Forbidden for what a foreign web page made a browser send."""
+    given = request.headers.getall("Host", [])
+    host = _host_of(given[0]) if len(given) == 1 else None
+    if host is None or not is_loopback(host):
+        raise Forbidden(
+            "The Host header does not name this machine.",
+            hint="Ask for http://127.0.0.1 or http://localhost, without a proxy that changes the name.",
+            code="foreign_host",
+        )
+    if request.method in SAFE_METHODS:
+        return
+    origin = request.headers.get("Origin")
+    foreign = origin is not None and origin.lower() != f"{request.scheme}://{given[0]}".lower()
+    if foreign or request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden(
+            "Pages of other sites may not change anything here.",
+            hint="Call the service from a program, or from its own pages.",
+            code="foreign_origin",
+        )
+
+
+def _host_of(header: str) -> str | None:
+    try:
+        return URL(f"http://{header}").host
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""What each route does: call the service, render what it says. One file a resource."""

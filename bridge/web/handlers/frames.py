@@ -1,0 +1,131 @@
+"""Frames of a task: listing, uploading, and their pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+from PIL import Image
+
+from adapters.errors import PredictorError
+from adapters.frame import Frame, read_info
+from bridge.domain import Shape, StoredFrame, Task
+from bridge.errors import InvalidRequest, from_predictor
+from bridge.preview import draw
+from bridge.sources.files import Collected
+from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
+from bridge.web.folders import allowed_path
+from bridge.web.paging import Paging, cut
+from bridge.web.reading import read_json
+from bridge.web.requests import ServerPaths, UploadQuery
+from bridge.web.route import Call, Nothing
+from bridge.web.uploads import UploadLimits, incoming_folder, receive
+
+
+async def list_frames(call: Call[Paging, Nothing]) -> FramePage:
+    query = call.query
+    found = await call.service.tasks.frames(call.ids["task_id"], after=query.after("frames", -1), most=query.limit + 1)
+    page, following = cut(found, query.limit, "frames", lambda frame: frame.number)
+    return FramePage(frames=[FrameAnswer.of(frame) for frame in page], next_cursor=following)
+
+
+async def add_frames(call: Call[UploadQuery, Nothing]) -> FramesAdded:
+    task = await call.service.tasks.get(call.ids["task_id"])
+    if call.request.content_type == "application/json":
+        body = await read_json(call.request, ServerPaths)
+        settings = call.service.settings
+        paths = await asyncio.to_thread(lambda: [allowed_path(text, settings) for text in body.server_paths])
+        found = await call.service.tasks.add_frames(task.id, paths, skip_known=call.query.skip_known)
+        _check_some(found)
+    else:
+        found = await _add_uploaded(call, task)
+    rejected = [RejectedFile.of(entry) for entry in found.rejected]
+    count = (await call.service.tasks.get(task.id)).frame_count
+    return FramesAdded(frame_count=count, added=len(found.frames), rejected=rejected, skipped=found.skipped)
+
+
+async def _add_uploaded(call: Call[UploadQuery, Nothing], task: Task) -> Collected:
+    """Receive, move into the task's own folder when everything has come, and add."""
+    settings, tasks = call.service.settings, call.service.tasks
+    limits = UploadLimits(settings.server.max_upload_mb * 2**20, settings.images.max_file_mb * 2**20)
+    async with incoming_folder(settings.storage.folder) as folder:
+        upload = await receive(call.request, folder, limits, call.query.filename)
+        kept = tasks.files_of(task.id) / folder.name.rpartition("~")[2]
+        await asyncio.to_thread(_move, folder, kept)
+    try:
+        found = await tasks.add_frames(
+            task.id, [kept / path for path in upload.paths()], skip_known=call.query.skip_known
+        )
+        _check_some(found)
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(_remove, kept))
+        raise
+    return found
+
+
+def _check_some(found: Collected) -> None:
+    if not found.frames and (found.rejected or found.skipped):
+        reasons = "; ".join(entry.reason for entry in found.rejected[:3])
+        raise InvalidRequest(
+            "Nothing of what was given is an image.",
+            hint=reasons or "Give images, or a zip or folder of images.",
+            code="no_images",
+        )
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.parent.rmdir()  # where the task has gone meanwhile, nothing stays
+    except OSError:
+        return
+
+
+async def get_frame(call: Call[Nothing, Nothing]) -> AnnotatedFrame:
+    frame, shapes = await call.service.tasks.frame(call.ids["task_id"], call.ids["number"])
+    return AnnotatedFrame.with_shapes(frame, tuple(shapes))
+
+
+async def get_image(call: Call[Nothing, Nothing]) -> web.Response:
+    frame, _ = await call.service.tasks.frame(call.ids["task_id"], call.ids["number"])
+    try:
+        body, content_type = await asyncio.to_thread(_image, frame)
+    except PredictorError as error:
+        raise from_predictor(error) from error
+    return web.Response(body=body, content_type=content_type)
+
+
+async def get_preview(call: Call[Nothing, Nothing]) -> web.Response:
+    task = await call.service.tasks.get(call.ids["task_id"])
+    frame, shapes = await call.service.tasks.frame(task.id, call.ids["number"])
+    try:
+        body = await asyncio.to_thread(_preview, frame, shapes, {label.name: label.color for label in task.labels})
+    except PredictorError as error:
+        raise from_predictor(error) from error
+    return web.Response(body=body, content_type="image/jpeg")
+
+
+def _opened(frame: StoredFrame) -> Frame:
+    return Frame(frame.name, frame.width, frame.height, path=Path(frame.path))
+
+
+def _image(frame: StoredFrame) -> tuple[bytes, str]:
+    """(the upright image file, its media type)."""
+    encoded = _opened(frame).encoded
+    form = read_info(frame.name, encoded).format
+    return encoded, Image.MIME.get(form, "application/octet-stream")
+
+
+def _preview(frame: StoredFrame, shapes: Sequence[Shape], colors: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    draw(_opened(frame).pixels, shapes, colors).save(packed, "JPEG", quality=90)
+    return packed.getvalue()

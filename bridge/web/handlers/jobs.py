@@ -1,0 +1,67 @@
+"""Annotation jobs from start to undo."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bridge.domain import JobSpec
+from bridge.web.answers import JobAnswer, JobPage, LedgerEntry, LedgerPage, UndoneAnswer
+from bridge.web.events import stream_events
+from bridge.web.paging import cut
+from bridge.web.requests import JobsQuery, LedgerQuery
+from bridge.web.route import Call, Nothing
+
+
+async def list_jobs(call: Call[JobsQuery, Nothing]) -> JobPage:
+    query = call.query
+    found = await call.service.jobs.page(
+        task_id=query.task_id, state=query.state, after=query.after("jobs"), most=query.limit + 1
+    )
+    page, following = cut(found, query.limit, "jobs", lambda job: job.id)
+    return JobPage(jobs=[JobAnswer.of(job) for job in page], next_cursor=following)
+
+
+async def create_job(call: Call[Nothing, JobSpec]) -> JobAnswer:
+    spec = call.body
+    if "max_failure_rate" not in spec.model_fields_set:
+        spec = spec.model_copy(update={"max_failure_rate": call.service.settings.jobs.max_failure_rate})
+    job = await call.service.jobs.create(spec)
+    call.state.worker.wake()
+    return JobAnswer.of(job)
+
+
+async def get_job(call: Call[Nothing, Nothing]) -> JobAnswer:
+    return JobAnswer.of(await call.service.jobs.get(call.ids["job_id"]))
+
+
+async def cancel_job(call: Call[Nothing, Nothing]) -> JobAnswer:
+    return JobAnswer.of(await call.service.jobs.cancel(call.ids["job_id"]))
+
+
+async def resume_job(call: Call[Nothing, Nothing]) -> JobAnswer:
+    job = await call.service.jobs.resume(call.ids["job_id"])
+    call.state.worker.wake()
+    return JobAnswer.of(job)
+
+
+async def retry_job(call: Call[Nothing, Nothing]) -> JobAnswer:
+    job = await call.service.jobs.retry(call.ids["job_id"])
+    call.state.worker.wake()
+    return JobAnswer.of(job)
+
+
+async def undo_job(call: Call[Nothing, Nothing]) -> UndoneAnswer:
+    return UndoneAnswer.of(await call.service.jobs.undo(call.ids["job_id"]))
+
+
+async def list_ledger(call: Call[LedgerQuery, Nothing]) -> LedgerPage:
+    query = call.query
+    found = await call.service.jobs.ledger(
+        call.ids["job_id"], state=query.state, after=query.after("ledger", -1), most=query.limit + 1
+    )
+    page, following = cut(found, query.limit, "ledger", lambda row: row.frame)
+    return LedgerPage(frames=[LedgerEntry.of(row) for row in page], next_cursor=following)
+
+
+async def job_events(call: Call[Nothing, Nothing]) -> web.StreamResponse:
+    return await stream_events(call.request, call.service.jobs, call.ids["job_id"], call.state.closing)

@@ -1,0 +1,104 @@
+"""Registered models, and predictions by them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from adapters.base import Detections, PredictOptions
+from adapters.errors import PredictorError
+from adapters.frame import Frame
+from bridge.domain import Model, Shape, TaskLabel
+from bridge.errors import from_predictor
+from bridge.shapes import to_shapes
+from bridge.web.answers import Card, ModelAnswer, ModelPage, PredictedShape, PredictionAnswer, Rle
+from bridge.web.folders import check_reference
+from bridge.web.paging import Paging, cut
+from bridge.web.requests import AddModel, ChangeModel, PredictQuery, ResolveModel
+from bridge.web.route import Call, Nothing, Reply
+from bridge.web.uploads import receive_one
+
+
+async def list_models(call: Call[Paging, Nothing]) -> ModelPage:
+    query = call.query
+    found = await call.service.registry.page(after=query.after("models"), most=query.limit + 1)
+    page, following = cut(found, query.limit, "models", lambda model: model.id)
+    return ModelPage(models=[ModelAnswer.of(model) for model in page], next_cursor=following)
+
+
+async def resolve_model(call: Call[Nothing, ResolveModel]) -> Card:
+    await asyncio.to_thread(check_reference, call.body.reference, call.service.settings)
+    return Card.of(await call.service.registry.resolve(call.body.reference, engine=call.body.engine))
+
+
+async def add_model(call: Call[Nothing, AddModel]) -> Reply:
+    body, registry = call.body, call.service.registry
+    await asyncio.to_thread(check_reference, body.reference, call.service.settings)
+    model, new = await registry.add(body.reference, name=body.name, engine=body.engine)
+    if body.download and not model.fetched:
+        model = await registry.fetch(model)
+    return Reply(201 if new else 200, ModelAnswer.of(model))
+
+
+async def get_model(call: Call[Nothing, Nothing]) -> ModelAnswer:
+    return ModelAnswer.of(await call.service.registry.get(call.ids["model_id"]))
+
+
+async def change_model(call: Call[Nothing, ChangeModel]) -> ModelAnswer:
+    body = call.body
+    changed = await call.service.registry.set(call.ids["model_id"], name=body.name, threshold=body.threshold)
+    return ModelAnswer.of(changed)
+
+
+async def remove_model(call: Call[Nothing, Nothing]) -> None:
+    await call.service.registry.remove(call.ids["model_id"])
+
+
+async def predict(call: Call[PredictQuery, Nothing]) -> PredictionAnswer:
+    query, settings = call.query, call.service.settings
+    model = await call.service.registry.get(call.ids["model_id"])
+    raw = ("image/*", "application/octet-stream")
+    data = await receive_one(call.request, settings.images.max_file_mb * 2**20, "image", raw)
+    threshold = model.threshold if query.threshold is None else query.threshold
+    limits = model.card.limits
+    try:
+        frame = await asyncio.to_thread(Frame.from_bytes, "the image", data)
+        async with (
+            call.state.gates.enter(model.id, limits.max_concurrency),
+            call.service.registry.predictor(model) as predictor,
+            asyncio.timeout(limits.timeout_s),
+        ):
+            (found,) = await predictor.predict([frame], PredictOptions(threshold, max_detections=query.max_detections))
+    except PredictorError as error:
+        raise from_predictor(error) from error
+    call.state.metrics.frames.labels("prediction").inc()
+    shapes = await asyncio.to_thread(_own_shapes, found, query.masks_as_polygons)
+    return _answer(model, frame, threshold, shapes)
+
+
+def _own_shapes(found: Detections, masks_as_polygons: bool) -> list[Shape]:
+    """The detections as shapes under the model's own labels."""
+    own = {label: TaskLabel(label) for label in found.labels}
+    return to_shapes(found, own, masks_as_polygons=masks_as_polygons)
+
+
+def _answer(model: Model, frame: Frame, threshold: float, shapes: list[Shape]) -> PredictionAnswer:
+    def shown(shape: Shape) -> PredictedShape:
+        rle = None if shape.rle is None else Rle(size=[frame.height, frame.width], counts=shape.rle.decode("ascii"))
+        return PredictedShape(
+            label=shape.label,
+            type=shape.type,
+            points=list(shape.points),
+            rle=rle,
+            rotation=shape.rotation,
+            score=shape.score or 0.0,
+            attributes=dict(shape.attributes),
+            group=shape.group,
+        )
+
+    return PredictionAnswer(
+        model_id=model.id,
+        width=frame.width,
+        height=frame.height,
+        threshold=threshold,
+        shapes=[shown(shape) for shape in shapes],
+    )

@@ -1,0 +1,40 @@
+"""Whether the service lives and works, what it measures, and its own description."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from bridge.domain import JobState
+from bridge.web.answers import Health
+from bridge.web.docs_page import render_page
+from bridge.web.errors import NotReady
+from bridge.web.route import Call, Nothing
+
+
+async def healthz(_: Call[Nothing, Nothing]) -> Health:
+    return Health(status="ok")
+
+
+async def readyz(call: Call[Nothing, Nothing]) -> Health:
+    await call.service.jobs.counts()  # Overloaded where the database does not answer
+    if call.state.closing.is_set() or not call.state.worker.alive:
+        raise NotReady("No job is being claimed.", hint="The server is starting or closing, or its log says why not.")
+    return Health(status="ready")
+
+
+async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
+    counts: dict[JobState, int] = await call.service.jobs.counts()
+    text = call.state.metrics.render(counts, call.service.registry.loaded)
+    return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def openapi(call: Call[Nothing, Nothing]) -> web.Response:
+    return web.Response(body=json.dumps(call.state.document).encode(), content_type="application/json")
+
+
+async def docs(call: Call[Nothing, Nothing]) -> web.Response:
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+    page = render_page(call.state.document)
+    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": policy})

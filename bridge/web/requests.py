@@ -1,0 +1,177 @@
+"""What callers send: bodies and query parameters. Unknown fields are refused, so that a typing error is not silent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bridge.connection_kinds import Kind
+from bridge.domain import FrameState, JobState, Source
+from bridge.web.paging import Paging
+
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+LabelName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Reference = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="A model's URL or id, as pasted from its page.",
+        examples=["https://huggingface.co/onnx-community/rfdetr_nano-ONNX"],
+    ),
+]
+Engine = Literal["auto", "onnxruntime", "transformers"]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ResolveModel(Body):
+    reference: Reference
+    engine: Engine | None = Field(default=None, description="What is to run it here. Null: the setting.")
+
+
+class AddModel(ResolveModel):
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="Null: made from the model's own name."
+    )
+    download: bool = Field(default=False, description="Answer only when its files are here. Else: at the first use.")
+
+
+class ChangeModel(Body):
+    """At least one of both."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$")
+    threshold: Fraction | None = Field(default=None, description="Default threshold of its jobs.")
+
+    @model_validator(mode="after")
+    def _something(self) -> ChangeModel:
+        if self.name is None and self.threshold is None:
+            raise ValueError("give name or threshold")
+        return self
+
+
+class AddConnection(Body):
+    kind: Kind
+    host: str | None = Field(
+        default=None,
+        max_length=253,
+        pattern=r"^[A-Za-z0-9.:\-]*$",
+        description="Which host the secret is for. Null: the provider's own.",
+    )
+    secret: str = Field(
+        min_length=1,
+        max_length=4096,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A token or API key. It is stored encrypted, and no answer ever holds it.",
+        json_schema_extra={"writeOnly": True, "format": "password"},
+    )
+
+
+class LabelAttributeIn(Body):
+    name: LabelName
+    input_type: Literal["select", "radio", "checkbox", "number", "text"] = "text"
+    values: list[Annotated[str, Field(max_length=4096)]] = Field(default=[], max_length=1000)
+    mutable: bool = False
+    default_value: str | None = Field(default=None, max_length=4096)
+
+
+class SublabelIn(Body):
+    name: LabelName
+
+
+class LabelIn(Body):
+    """A label as in CVAT's label constructor."""
+
+    name: LabelName
+    type: Literal["any", "rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag"] | None = None
+    color: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
+    attributes: list[LabelAttributeIn] = Field(default=[], max_length=1000)
+    sublabels: list[SublabelIn] = Field(default=[], max_length=1000, description="The points of a skeleton.")
+
+
+class CreateTask(Body):
+    name: Name
+    labels: list[LabelIn] = Field(
+        min_length=1, max_length=20_000, examples=[[{"name": "car", "type": "rectangle"}, {"name": "person"}]]
+    )
+
+
+class ServerPaths(Body):
+    """Frames that lie on the server already."""
+
+    server_paths: list[Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]] = Field(
+        min_length=1,
+        max_length=10_000,
+        description="Absolute paths of folders, images or zips below [server] server_folders.",
+    )
+
+
+class MatchLabels(Body):
+    """One of ``model_id`` and ``model_labels``, and one of ``task_id`` and ``task_labels``."""
+
+    model_id: Id | None = None
+    model_labels: list[LabelName] | None = Field(default=None, min_length=1, max_length=20_000)
+    task_id: Id | None = None
+    task_labels: list[LabelName] | None = Field(default=None, min_length=1, max_length=20_000)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> MatchLabels:
+        if (self.model_id is None) == (self.model_labels is None):
+            raise ValueError("give one of model_id and model_labels")
+        if (self.task_id is None) == (self.task_labels is None):
+            raise ValueError("give one of task_id and task_labels")
+        return self
+
+
+class AddMapping(Body):
+    model_id: Id
+    task_id: Id
+    pairs: dict[str, str] = Field(
+        min_length=1,
+        max_length=20_000,
+        description="Model label -> task label; an empty task label leaves the model label out.",
+        examples=[{"sofa": "couch"}],
+    )
+
+
+class PredictQuery(Body):
+    threshold: Fraction | None = Field(default=None, description="Least score. Without it: the model's threshold.")
+    max_detections: int = Field(default=300, ge=1, le=1000, description="Most shapes, best first.")
+    masks_as_polygons: bool = False
+
+
+class UploadQuery(Body):
+    filename: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="Name of the one file whose bytes are the body."
+    )
+    skip_known: bool = Field(default=False, description="Pass over frames whose name the task has, instead of 409.")
+
+
+class MappingsQuery(Paging):
+    model_id: Id | None = None
+    task_id: Id | None = None
+
+
+class JobsQuery(Paging):
+    task_id: Id | None = None
+    state: JobState | None = None
+
+
+class LedgerQuery(Paging):
+    state: FrameState | None = None
+
+
+class ExportQuery(Body):
+    format: str = Field(default="coco", max_length=40, description="GET /v1/formats lists them.")
+
+
+class ImportQuery(ExportQuery):
+    source: Literal[Source.MANUAL, Source.AUTOMATIC] = Field(
+        default=Source.MANUAL, description="Whether people or a model made them."
+    )

@@ -1,0 +1,155 @@
+"""Every route of the service. Dispatch, authorisation and the OpenAPI document are made from this table."""
+
+from __future__ import annotations
+
+from bridge.domain import JobSpec
+from bridge.web import answers as a
+from bridge.web import requests as r
+from bridge.web.handlers import annotated, connections, frames, jobs, matching, models, system, tasks
+from bridge.web.paging import Paging
+from bridge.web.route import AnyRoute, Media, Nothing, Route, Scope
+
+READ, ANNOTATE, ADMIN = Scope.READ, Scope.ANNOTATE, Scope.ADMIN
+HOST_ERRORS = (403, 404, 422, 429, 502, 503, 504)  # what a model and its host can answer
+
+PICTURE = Media("image/*", "The image file, upright.")
+RAW_IMAGE = Media("image/*", "The image file.")
+RAW_ZIP = Media("application/zip", "A zip of images.")
+RAW_BYTES = Media("application/octet-stream", "The file's bytes.")
+IMAGE_FORM = Media("multipart/form-data", "A form.", fields={"image": "The image file."})
+FILES_FORM = Media(
+    "multipart/form-data", "Images and zips, each a part with a filename.", fields={"files[]": "A file."}
+)
+FILE_FORM = Media("multipart/form-data", "A form.", fields={"file": "The annotation file."})
+
+ROUTES: tuple[AnyRoute, ...] = (
+    # Models
+    Route("GET", "/v1/models", "listModels", READ, "Models", "List the registered models",
+          models.list_models, Paging, Nothing, {200: a.ModelPage}),
+    Route("POST", "/v1/models", "addModel", ADMIN, "Models", "Register a model by its URL",
+          models.add_model, Nothing, r.AddModel, {201: a.ModelAnswer, 200: a.ModelAnswer},
+          errors=(409, *HOST_ERRORS), idempotent=True,
+          description="The same model and revision a second time is answered with 200 and changes nothing. A key in "
+          "the URL is stored as a connection, and never shown.",
+          example={"reference": "https://huggingface.co/onnx-community/rfdetr_nano-ONNX"}),
+    Route("POST", "/v1/models/resolve", "resolveModel", READ, "Models", "Say what a pasted URL is, and store nothing",
+          models.resolve_model, Nothing, r.ResolveModel, {200: a.Card}, errors=HOST_ERRORS,
+          example={"reference": "PekingU/rtdetr_r18vd"}),
+    Route("GET", "/v1/models/{model_id}", "getModel", READ, "Models", "Show a model",
+          models.get_model, Nothing, Nothing, {200: a.ModelAnswer}, errors=(404,)),
+    Route("PATCH", "/v1/models/{model_id}", "changeModel", ADMIN, "Models", "Change a model's name or threshold",
+          models.change_model, Nothing, r.ChangeModel, {200: a.ModelAnswer}, errors=(404, 409),
+          example={"threshold": 0.4}),
+    Route("DELETE", "/v1/models/{model_id}", "removeModel", ADMIN, "Models", "Forget a model",
+          models.remove_model, Nothing, Nothing, {204: None}, errors=(404, 409),
+          description="Refused while annotation jobs name it. Its downloaded files stay in the cache."),
+    Route("POST", "/v1/models/{model_id}/predict", "predict", ANNOTATE, "Models", "Ask a model about one image",
+          models.predict, r.PredictQuery, Nothing, {200: a.PredictionAnswer}, errors=(413, 415, *HOST_ERRORS),
+          uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
+          description="Shapes come under the model's own labels, best first. Nothing is stored."),
+    # Connections
+    Route("GET", "/v1/connections", "listConnections", ADMIN, "Connections", "List the accounts, without their secrets",
+          connections.list_connections, Paging, Nothing, {200: a.ConnectionPage}),
+    Route("POST", "/v1/connections", "addConnection", ADMIN, "Connections", "Store an account's secret",
+          connections.add_connection, Nothing, r.AddConnection, {201: a.ConnectionAnswer},
+          description="An earlier secret for the same kind and host is replaced.",
+          example={"kind": "huggingface", "secret": "hf_your_token"}),
+    Route("DELETE", "/v1/connections/{connection_id}", "removeConnection", ADMIN, "Connections",
+          "Forget an account and its secret",
+          connections.remove_connection, Nothing, Nothing, {204: None}, errors=(404,)),
+    # Label matching
+    Route("POST", "/v1/label-matches", "matchLabels", READ, "Label matching", "Suggest task labels for model labels",
+          matching.match_labels, Nothing, r.MatchLabels, {200: a.LabelMatches}, errors=(404,),
+          description="The best task label of each model label, in the model's order; the rest under alternatives. "
+          "Only accepted ones are used by a job without being asked to.",
+          example={"model_labels": ["sofa", "car"], "task_labels": ["couch", "vehicle"]}),
+    Route("GET", "/v1/mappings", "listMappings", READ, "Label matching", "List accepted mappings",
+          matching.list_mappings, r.MappingsQuery, Nothing, {200: a.MappingPage}),
+    Route("POST", "/v1/mappings", "addMapping", ANNOTATE, "Label matching", "Accept a mapping",
+          matching.add_mapping, Nothing, r.AddMapping, {201: a.MappingAnswer}, errors=(404, 409), idempotent=True,
+          description="A new version for this model and task; the latest one itself where its pairs are the same. "
+          "Later suggestions learn from it.",
+          example={"model_id": 1, "task_id": 1, "pairs": {"sofa": "couch"}}),
+    Route("GET", "/v1/mappings/{mapping_id}", "getMapping", READ, "Label matching", "Show a mapping",
+          matching.get_mapping, Nothing, Nothing, {200: a.MappingAnswer}, errors=(404,)),
+    # Tasks
+    Route("GET", "/v1/tasks", "listTasks", READ, "Tasks", "List the tasks",
+          tasks.list_tasks, Paging, Nothing, {200: a.TaskPage}),
+    Route("POST", "/v1/tasks", "createTask", ANNOTATE, "Tasks", "Create a task without frames",
+          tasks.create_task, Nothing, r.CreateTask, {201: a.TaskAnswer}, errors=(409,), idempotent=True,
+          example={"name": "street", "labels": [{"name": "vehicle", "type": "rectangle"}, {"name": "person"}]}),
+    Route("GET", "/v1/tasks/{task_id}", "getTask", READ, "Tasks", "Show a task",
+          tasks.get_task, Nothing, Nothing, {200: a.TaskAnswer}, errors=(404,)),
+    Route("DELETE", "/v1/tasks/{task_id}", "removeTask", ANNOTATE, "Tasks",
+          "Remove a task with its annotations, jobs and uploaded files",
+          tasks.remove_task, Nothing, Nothing, {204: None}, errors=(404, 409),
+          description="Refused while a job of it is queued or running."),
+    # Frames
+    Route("GET", "/v1/tasks/{task_id}/frames", "listFrames", READ, "Frames", "List a task's frames",
+          frames.list_frames, Paging, Nothing, {200: a.FramePage}, errors=(404,)),
+    Route("POST", "/v1/tasks/{task_id}/frames", "addFrames", ANNOTATE, "Frames", "Upload images and zips",
+          frames.add_frames, r.UploadQuery, r.ServerPaths, {201: a.FramesAdded}, errors=(404, 409, 413, 415),
+          uploads=(FILES_FORM, RAW_IMAGE, RAW_ZIP, RAW_BYTES),
+          description="Streamed to disk. Files that are no images are named in the answer, and the rest is added; "
+          "where a frame's name is taken, nothing is. JSON names files that are on the server already.",
+          example={"server_paths": ["/data/street"]}),
+    Route("GET", "/v1/tasks/{task_id}/frames/{number}", "getFrame", READ, "Frames", "Show a frame with its shapes",
+          frames.get_frame, Nothing, Nothing, {200: a.AnnotatedFrame}, errors=(404,)),
+    Route("GET", "/v1/tasks/{task_id}/frames/{number}/image", "getFrameImage", READ, "Frames", "A frame's picture",
+          frames.get_image, Nothing, Nothing, {200: PICTURE}, errors=(404, 422)),
+    Route("GET", "/v1/tasks/{task_id}/frames/{number}/preview", "getFramePreview", READ, "Frames",
+          "A frame's picture with its shapes drawn",
+          frames.get_preview, Nothing, Nothing, {200: Media("image/jpeg", "A JPEG.")}, errors=(404, 422)),
+    # Annotations
+    Route("GET", "/v1/tasks/{task_id}/annotations", "listAnnotations", READ, "Annotations",
+          "List frames with their shapes",
+          annotated.list_annotations, Paging, Nothing, {200: a.AnnotationPage}, errors=(404,)),
+    Route("GET", "/v1/formats", "listFormats", READ, "Annotations", "List the annotation file formats",
+          annotated.list_formats, Nothing, Nothing, {200: a.FormatList}),
+    Route("GET", "/v1/tasks/{task_id}/export", "exportTask", READ, "Annotations", "A task's annotations as a file",
+          annotated.export, r.ExportQuery, Nothing, {200: Media("*/*", "The file, of the format's own type.")},
+          errors=(404,)),
+    Route("POST", "/v1/tasks/{task_id}/import", "importAnnotations", ANNOTATE, "Annotations",
+          "Add the annotations of a file",
+          annotated.import_annotations, r.ImportQuery, Nothing, {200: a.ImportAnswer}, errors=(404, 413, 415),
+          uploads=(RAW_BYTES, FILE_FORM),
+          description="To the frames of the same names, all or nothing. What finds no place is named in the answer."),
+    # Jobs
+    Route("GET", "/v1/jobs", "listJobs", READ, "Jobs", "List annotation jobs",
+          jobs.list_jobs, r.JobsQuery, Nothing, {200: a.JobPage}),
+    Route("POST", "/v1/jobs", "createJob", ANNOTATE, "Jobs", "Annotate a task with a model",
+          jobs.create_job, Nothing, JobSpec, {201: a.JobAnswer}, errors=(404, 409), idempotent=True,
+          description="The job is queued, and its mapping, threshold and model revision are pinned.",
+          example={"target": 1, "model_id": 1, "accept_suggestions": 0.8, "clean": "automatic"}),
+    Route("GET", "/v1/jobs/{job_id}", "getJob", READ, "Jobs", "Show a job",
+          jobs.get_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404,)),
+    Route("POST", "/v1/jobs/{job_id}/cancel", "cancelJob", ANNOTATE, "Jobs", "Cancel a job",
+          jobs.cancel_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404, 409),
+          description="Batches in flight are finished; what is done stays."),
+    Route("POST", "/v1/jobs/{job_id}/resume", "resumeJob", ANNOTATE, "Jobs", "Go on with an ended job",
+          jobs.resume_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404, 409)),
+    Route("POST", "/v1/jobs/{job_id}/retry", "retryJob", ANNOTATE, "Jobs", "Try failed frames again",
+          jobs.retry_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404, 409)),
+    Route("POST", "/v1/jobs/{job_id}/undo", "undoJob", ANNOTATE, "Jobs",
+          "Take away what a job made, and bring back what it replaced",
+          jobs.undo_job, Nothing, Nothing, {200: a.UndoneAnswer}, errors=(404, 409)),
+    Route("GET", "/v1/jobs/{job_id}/events", "jobEvents", READ, "Jobs", "Follow a job's progress",
+          jobs.job_events, Nothing, Nothing,
+          {200: Media("text/event-stream", "Server-sent events `state` and `progress`.", binary=False), 204: None},
+          errors=(404,),
+          description="Ends when the job ends. Last-Event-ID goes on where a stream broke off; 204 where the end was "
+          "already seen."),
+    Route("GET", "/v1/jobs/{job_id}/frames", "listJobFrames", READ, "Jobs", "List a job's ledger: each frame's state",
+          jobs.list_ledger, r.LedgerQuery, Nothing, {200: a.LedgerPage}, errors=(404,)),
+    # System
+    Route("GET", "/healthz", "healthz", READ, "System", "Whether the process lives",
+          system.healthz, Nothing, Nothing, {200: a.Health}),
+    Route("GET", "/readyz", "readyz", READ, "System", "Whether the database answers and jobs are claimed",
+          system.readyz, Nothing, Nothing, {200: a.Health}),
+    Route("GET", "/metrics", "metrics", READ, "System", "Metrics for Prometheus",
+          system.metrics, Nothing, Nothing, {200: Media("text/plain", "Prometheus' text format.", binary=False)}),
+    Route("GET", "/v1/openapi.json", "openapi", READ, "System", "This description",
+          system.openapi, Nothing, Nothing, {200: Media("application/json", "OpenAPI 3.1.", binary=False)}),
+    Route("GET", "/v1/docs", "docs", READ, "System", "This description, to read",
+          system.docs, Nothing, Nothing, {200: Media("text/html", "A page.", binary=False)}),
+)  # fmt: skip

@@ -1,0 +1,109 @@
+"""The server's life: opening the service, listening, running jobs beside it, and shutting down cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from yarl import URL
+
+from bridge.app import App, open_app
+from bridge.errors import InvalidRequest
+from bridge.live_server import announce_server, withdraw_server
+from bridge.settings import Settings
+from bridge.web.dispatch import make_handler
+from bridge.web.errors import add_headers, answer_errors
+from bridge.web.guard import refuse_open_beyond_loopback
+from bridge.web.metrics import Metrics
+from bridge.web.openapi import make_document
+from bridge.web.reading import MAX_JSON_BYTES
+from bridge.web.routes import ROUTES
+from bridge.web.state import STATE, State
+from bridge.web.uploads import remove_abandoned
+from bridge.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S = 10.0  # for answers in flight, at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that listens. ``url`` has the real port."""
+
+    url: str
+    state: State
+
+
+def make_web_app(service: App) -> web.Application:
+    """The routes over an opened service; its worker is made, and runs when somebody runs it."""
+    metrics = Metrics()
+    frames = metrics.frames.labels("job")
+    worker = Worker(service.jobs, service.settings.server.jobs_at_once, on_frames=frames.inc)
+    app = web.Application(middlewares=[answer_errors], client_max_size=MAX_JSON_BYTES)
+    app[STATE] = State(service, worker, metrics, document=make_document())
+    app.on_response_prepare.append(add_headers)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, make_handler(route))
+    return app
+
+
+@asynccontextmanager
+async def serving(settings: Settings, *, host: str | None = None, port: int | None = None) -> AsyncIterator[Serving]:
+    """Serve until the block ends: requests in flight are answered, running jobs are given back as queued.
+
+    Raises InvalidRequest where the address is taken, or reaches beyond this machine.
+    """
+    address = settings.server.host if host is None else host
+    refuse_open_beyond_loopback(address)
+    async with open_app(settings) as service:
+        await asyncio.to_thread(remove_abandoned, settings.storage.folder)
+        app = make_web_app(service)
+        state = app[STATE]
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE_S)
+        await runner.setup()
+        worker = asyncio.create_task(state.worker.run())
+        try:
+            url = await _listen(runner, address, settings.server.port if port is None else port)
+            announce_server(settings, url)
+            yield Serving(url, state)
+        finally:
+            withdraw_server(settings)
+            state.closing.set()  # event streams end
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    site = web.TCPSite(runner, host.strip("[]"), port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise InvalidRequest(
+            f"Port {port} of {host} cannot be listened at: {error.strerror or error}.",
+            hint="Another server may have it; choose one with --port.",
+        ) from error
+    real_port: int = runner.addresses[0][1]
+    return str(URL.build(scheme="http", host=host.strip("[]"), port=real_port)).rstrip("/")
+
+
+async def serve(
+    settings: Settings, *, host: str | None = None, port: int | None = None, on_start: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``on_start`` is told the URL."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with serving(settings, host=host, port=port) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(number, stop.set)
+        on_start(server.url)
+        await stop.wait()
+        log.info("closing")

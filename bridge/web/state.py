@@ -1,0 +1,29 @@
+"""What the handlers share beside the service: metrics, the worker, and the sign that the server is closing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from bridge.app import App
+from bridge.web.gates import Gates
+from bridge.web.metrics import Metrics
+from bridge.worker import Worker
+
+
+@dataclass(slots=True)
+class State:
+    """Of one server. ``document`` is the OpenAPI document, made once."""
+
+    service: App
+    worker: Worker
+    metrics: Metrics
+    gates: Gates = field(default_factory=Gates)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+STATE = web.AppKey("state", State)
