@@ -221,19 +221,19 @@ class Lexicon:
                     self._own_hypernyms.setdefault(node, []).append(parent)
         for reference, words in vocabulary.company.items():
             self.company[self._meaning(reference)] = frozenset(words)
-        self._pin_numbered(vocabulary)
+        self._pin_kinds(vocabulary)
         # What was asked while the vocabulary was half read.
         self.senses.cache_clear()
         self.singular.cache_clear()
 
-    def _pin_numbered(self, vocabulary: Vocabulary) -> None:
-        """A word with a number is meant so as a label too ("hammer#2 < tool"), unless its company decides."""
+    def _pin_kinds(self, vocabulary: Vocabulary) -> None:
+        """A word in a line of kinds ("hammer#2 < tool") means that as a label, unless its company decides."""
         homonyms = {reference.partition("#")[0] for reference in vocabulary.company}
-        for kind in vocabulary.kinds:
-            for child in kind.children:
-                word, _, number = child.partition("#")
-                if number and word not in homonyms and word not in self._pinned:
-                    self._pinned[word] = [self._meaning(child)]
+        nodes = {child: self._meaning(child) for kind in vocabulary.kinds for child in kind.children}
+        for child, node in nodes.items():
+            word = child.partition("#")[0]
+            if word not in homonyms and word not in self._pinned:
+                self._pinned[word] = [node]
 
     def _meaning(self, reference: str) -> int:
         """The node that `phrase` or `phrase#3` (WordNet's third sense) stands for; a new one for an unknown phrase."""

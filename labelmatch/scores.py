@@ -23,13 +23,14 @@ SYNONYM = 0.95
 HYPERNYM = 0.9
 LAST_WORDS = 0.58
 FUZZY = 0.85
-SEMANTIC_CUTOFF, SEMANTIC = 0.55, 0.8  # least cosine, and what it is worth; from a small sentence model, see docs
+SEMANTIC_CUTOFF, SEMANTIC = 0.55, 0.8  # least cosine, and what it is worth: see docs/label-matching.md
 TAKEN = 0.8  # where another model label has the task label's own name
 
 SAME_LEVEL = 0.95
 TAKEN_ALL, TAKEN_ALL_NAMESAKE = 0.65, 0.8
 SHORT_LIST = 10  # labels
 
+NARROWER = 0.01  # a narrower kind that is worth showing is at least so much ahead of a broader one
 STEP = 0.018  # off per step between a thing and its kind
 VAGUE = 0.14  # of the information that a kind carries; below that ("object", "device") saying it says little
 HEAD_OF_TASK = 0.55  # the task's own words say more than the head noun that matches

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from labelmatch import context, fuzzy, scores, semantic
+from labelmatch.lexicon import lexicon
 from labelmatch.readings import Reading
 from labelmatch.types import DISPLAY_SCORE
 
@@ -56,7 +57,7 @@ def find_candidates(
     pairs = sorted((pair for pair, one in found.items() if one.score >= scores.NAMESAKE), reverse=True)
     taken = {other: index for index, other in pairs}
     same = Namesakes(len({index for index, _ in pairs}), len(model), taken, len(task))
-    by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), scores.SETTLED))
+    by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), DISPLAY_SCORE))
     by_last_words(found, model, task, same)
     by_looks(found, model, task, same)
     if embed is not None:
@@ -140,7 +141,9 @@ def by_meaning(
     spoken = [
         [phrase.words for reading in readings for phrase in reading.meaning.phrases] for readings in (model, task)
     ]
-    for index, other, one, its, head, its_head, steps, value in rows:
+    nodes = links.node[likely].tolist()
+    kinds: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for (index, other, one, its, head, its_head, steps, value), node in zip(rows, nodes, strict=True):
         pair = index, other
         score = value * same.level(pair) if steps or head or its_head else value
         present = found.get(pair)
@@ -148,6 +151,24 @@ def by_meaning(
             tier = "head noun" if head or its_head else ("hypernym" if steps else "synonym")
             explain = Explanation(model[index], task[other], spoken[0][one], spoken[1][its], steps, head)
             found[pair] = Candidate(score, tier, explain.text)
+            kinds[index].append((other, node))
+    for index, ways in kinds.items():
+        if len(ways) > 1:
+            nearest_first(found, index, ways)
+
+
+def nearest_first(found: Candidates, index: int, ways: Sequence[tuple[int, int]]) -> None:
+    """Of two kinds of one thing, the narrower comes first where it is likely: a sedan is a car, then a vehicle.
+
+    Both senses of a sedan are vehicles, the car and the chair, so that by likelihood alone the vehicle would win.
+    ways: (task index, node) of the model label's candidates by meaning.
+    """
+    for other, node in ways:
+        for narrower, its_node in ways:
+            if its_node != node and node in lexicon().path(its_node) and its_node not in lexicon().path(node):
+                limit = found[index, narrower].score - scores.NARROWER
+                if limit >= DISPLAY_SCORE and found[index, other].score > limit and not found[index, other].accepted:
+                    found[index, other] = found[index, other]._replace(score=limit)
 
 
 class Explanation(NamedTuple):

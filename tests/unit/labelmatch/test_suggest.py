@@ -133,6 +133,7 @@ def test_the_most_specific_right_label_wins() -> None:
     assert match("brown bear", "animal", "bear", "mammal") == "bear"
     assert match("man", "human being", "person", "man") == "man"
     assert match("couch", "furniture", "sofa") == "sofa"
+    assert match("sedan", "vehicle", "car", "machine") == "car"
 
 
 def test_several_model_labels_share_a_task_label() -> None:
