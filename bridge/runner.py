@@ -266,7 +266,7 @@ class Runner:
         limits = self.predictor.card.limits
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(Transient) & tenacity.retry_if_not_exception_type(PredictTimeout),
-            stop=tenacity.stop_any(tenacity.stop_after_delay(self.options.patience_s), _when(self._cancelled)),
+            stop=self._enough,
             wait=_wait,
             sleep=self._sleep,
             reraise=True,
@@ -285,6 +285,10 @@ class Runner:
                 if len(found) != len(frames):
                     raise BadOutput(f"The model answered {len(found)} results for {len(frames)} frames.")
         return found
+
+    def _enough(self, state: tenacity.RetryCallState) -> bool:
+        """Whether to stop asking: patience is at its end, or the job was cancelled."""
+        return self._cancelled.is_set() or (state.seconds_since_start or 0.0) >= self.options.patience_s
 
     async def _sleep(self, seconds: float) -> None:
         """Wait before another try, but no longer than until the job is cancelled."""
@@ -380,7 +384,3 @@ def _wait(state: tenacity.RetryCallState) -> float:
     asked = getattr(error, "retry_after", None)
     backoff = tenacity.wait_random_exponential(multiplier=0.5, max=20)(state)
     return max(float(asked), 0.0) + backoff / 10 if asked is not None else backoff
-
-
-def _when(event: asyncio.Event) -> Callable[[tenacity.RetryCallState], bool]:
-    return lambda state: event.is_set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +47,7 @@ async def _model_labels(service: App, text: str) -> tuple[tuple[str, ...], tuple
     from bridge.jobs import labels_of  # noqa: PLC0415
     from bridge.task_labels import parse_labels  # noqa: PLC0415
 
-    if "," in text or await asyncio.to_thread(os.path.isfile, os.path.expanduser(text)):
+    if "," in text or await asyncio.to_thread(lambda: Path(text).expanduser().is_file()):
         return tuple(label.name for label in parse_labels(text)), ()
     try:
         card = (await service.registry.find(text)).card

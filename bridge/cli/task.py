@@ -133,7 +133,7 @@ def import_annotations(
         return await service.tasks.import_annotations(found, file, format_name, Source(source))
 
     summary = run(context, work)
-    left_out = bool(summary.unknown_files or summary.unknown_labels)
+    left_out = bool(summary.unknown_files or summary.unknown_labels or summary.wrong_size or summary.outside)
     if json:
         print_json({"imported": summary})
     else:
@@ -142,6 +142,10 @@ def import_annotations(
             say(f"Not in the task, left out: files {shortened(summary.unknown_files)}.", "yellow")
         if summary.unknown_labels:
             say(f"Not in the task, left out: labels {shortened(summary.unknown_labels)}.", "yellow")
+        if summary.wrong_size:
+            say(f"Of another size than the frame, left out: {shortened(summary.wrong_size)}.", "yellow")
+        if summary.outside:
+            say(f"Outside of the frame, left out: {count(summary.outside, 'shape')}.", "yellow")
     raise typer.Exit(PARTLY if left_out else OK)
 
 
