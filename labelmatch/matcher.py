@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from labelmatch.kinds import UNTYPED, compatible
@@ -58,15 +58,19 @@ def suggest(
 
 def checked(labels: Sequence[str | Label], argument: str) -> list[Label]:
     """The labels, each once, in an order that does not depend on the caller's."""
-    if isinstance(labels, str):
-        raise ValueError(f"{argument} must be a list of labels, not one string")  # noqa: TRY004 - ValueError only
+    if isinstance(labels, str) or not isinstance(labels, Collection):
+        raise ValueError(f"{argument} must be a list of labels, not {labels!r:.80}")  # noqa: TRY004 - ValueError only
     if len(labels) > MAX_LABELS:
         raise ValueError(f"{argument} holds {len(labels):,} labels; {MAX_LABELS:,} are the most that can be matched")
-    unique = set(labels)
-    for label in unique:
+    for label in labels:
         if not isinstance(label, (str, Label)):
             raise ValueError(f"{argument} holds {type(label).__name__} {label!r}, which is no label")  # noqa: TRY004
-    full = {label if isinstance(label, Label) else untyped(label) for label in unique}
+    names = {label for label in labels if isinstance(label, str)}
+    typed = {label for label in labels if isinstance(label, Label)}
+    full = [
+        *map(untyped, names),
+        *(label for label in typed if label.name not in names or label != untyped(label.name)),
+    ]
     return sorted(full, key=lambda label: (label.name, label.type, label.sublabels, label.attributes and repr(label)))
 
 

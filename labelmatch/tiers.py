@@ -31,17 +31,28 @@ FOLDED = Candidate(scores.FOLDED, "normalised", lambda: "the same name but for c
 
 @dataclass(frozen=True, slots=True)
 class Namesakes:
-    """Which labels have the same name in both lists: of the model's so many, and each task label's model label."""
+    """The labels with the same name in both lists.
 
-    named: int
-    models: int
+    taken: each such task label's model label. common, rare: how far a broader match still counts (see `scores.level`)
+    where the broader label has a namesake, and where it has none.
+    """
+
     taken: dict[int, int]
-    tasks: int
+    common: float
+    rare: float
 
     def level(self, pair: Pair) -> float:
-        """How far a broader match of this pair still counts, see `scores.level`."""
-        namesake = self.taken.get(pair[1], pair[0]) != pair[0]
-        return scores.level(self.named, self.models, len(self.taken), self.tasks, namesake)
+        """How far a broader match of this pair still counts."""
+        return self.rare if self.taken.get(pair[1], pair[0]) == pair[0] else self.common
+
+
+def namesakes(found: Candidates, models: int, tasks: int) -> Namesakes:
+    """From the candidates by name and by words."""
+    pairs = sorted((pair for pair, one in found.items() if one.score >= scores.NAMESAKE), reverse=True)
+    taken = {other: index for index, other in pairs}
+    named = len({index for index, _ in pairs})
+    common, rare = (scores.level(named, models, len(taken), tasks, namesake) for namesake in (True, False))
+    return Namesakes(taken, common, rare)
 
 
 def find_candidates(
@@ -54,9 +65,7 @@ def find_candidates(
     found: Candidates = {}
     by_words(found, model, task)
     by_name(found, model, task)
-    pairs = sorted((pair for pair, one in found.items() if one.score >= scores.NAMESAKE), reverse=True)
-    taken = {other: index for index, other in pairs}
-    same = Namesakes(len({index for index, _ in pairs}), len(model), taken, len(task))
+    same = namesakes(found, len(model), len(task))
     by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), DISPLAY_SCORE))
     by_last_words(found, model, task, same)
     by_looks(found, model, task, same)

@@ -293,6 +293,8 @@ class TestEmbeddings:
     [
         ("car", ["car"], {}),
         (["car"], "car", {}),
+        (None, ["car"], {}),
+        (["car"], iter(["car"]), {}),
         ([1], ["car"], {}),
         (["car"], [None], {}),
         (["car"], ["car"], {"min_score": 2}),
