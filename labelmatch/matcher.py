@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
 
 from labelmatch.kinds import UNTYPED, compatible
-from labelmatch.normalize import fold
+from labelmatch.normalize import fold, kept
 from labelmatch.readings import read
 from labelmatch.semantic import Embed
 from labelmatch.tiers import Candidate, Candidates, find_candidates
@@ -74,7 +73,7 @@ def checked(labels: Sequence[str | Label], argument: str) -> list[Label]:
     return sorted(full, key=lambda label: (label.name, label.type, label.sublabels, label.attributes and repr(label)))
 
 
-@lru_cache(maxsize=16_384)
+@kept(16_384)
 def untyped(name: str) -> Label:
     return Label(name)
 

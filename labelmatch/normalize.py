@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def read_word_lists(path: Path) -> dict[str, frozenset[str]]:
@@ -52,6 +57,21 @@ ALTERNATIVES = re.compile(r"\s*[,;]\s*|\s+/\s+|\s+(?:or|and|&)\s+|\s*&\s*")
 OUTER = re.compile(r"[^\w'+#]+", re.UNICODE)
 
 
+def kept(count: int) -> Callable[[Callable[Concatenate[str, P], R]], Callable[Concatenate[str, P], R]]:
+    """Keep the answers for the last `count` names, of those that are short: so the memory that they take is bounded."""
+
+    def decorate(function: Callable[Concatenate[str, P], R]) -> Callable[Concatenate[str, P], R]:
+        cached = lru_cache(maxsize=count)(function)
+
+        @wraps(function)
+        def call(name: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            return cached(name, *args, **kwargs) if len(name) <= MAX_READ else function(name, *args, **kwargs)  # type: ignore[arg-type]
+
+        return call
+
+    return decorate
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """One way to read a label: lower-case words with single spaces, and what choosing it costs (0 to 1)."""
@@ -78,7 +98,7 @@ class Parsed:
     names_nothing: bool = False
 
 
-@lru_cache(maxsize=65_536)
+@kept(65_536)
 def fold(name: str) -> str:
     """The name without case, separators and Unicode's variants (NFKC); "" for a blank one.
 
@@ -89,7 +109,7 @@ def fold(name: str) -> str:
     return SEPARATORS.sub(" ", unicodedata.normalize("NFKC", once)).strip()
 
 
-@lru_cache(maxsize=65_536)
+@kept(65_536)
 def parse(name: str) -> Parsed:
     """Read a label; never fails, whatever the text.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from labelmatch.lexicon import lexicon
 from labelmatch.meaning import Meaning, meaning
-from labelmatch.normalize import Form, Parsed, parse
+from labelmatch.normalize import Form, Parsed, kept, parse
 from labelmatch.translations import Dictionary, Translation, translate
 
 SHARED_PREFIX_LABELS = 3  # at least so many labels make a prefix
@@ -60,7 +59,7 @@ def has_shared_prefix(parsed: Sequence[Parsed]) -> bool:
     return all(one.folded.startswith(first) for one in parsed)
 
 
-@lru_cache(maxsize=16_384)
+@kept(16_384)
 def reading(name: str, translation: Translation | None, prefix: bool) -> Reading:
     """One label, read. `prefix`: its first word is shared by its whole list, and may say nothing."""
     known = lexicon()
