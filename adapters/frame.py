@@ -7,7 +7,6 @@ become RGB, transparency is laid on white, and of an animation the first picture
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from adapters.errors import BadFrame
 
-MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, here an error and not a warning
+MAX_PIXELS = 178_956_970  # of one image: a bound against decompression bombs, here an error and not a warning
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _ORIENTATION = 0x0112
 
 Pixels = NDArray[np.uint8]
@@ -62,15 +62,13 @@ class _opened:  # noqa: N801  (reads as a context manager)
     def __enter__(self) -> Image.Image:
         frame_id, source = self._frame_id, self._source
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                self._image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            self._image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         except FileNotFoundError as error:
             raise BadFrame(frame_id, f"{frame_id} is missing.") from error
         except UnidentifiedImageError as error:
             empty = len(source) == 0 if isinstance(source, bytes) else source.stat().st_size == 0
             raise BadFrame(frame_id, f"{frame_id} is {'empty' if empty else 'not an image'}.") from error
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise BadFrame(frame_id, f"{frame_id} cannot be read: {_reason(error)}.") from error
         width, height = self._image.size
         if width * height > MAX_PIXELS:

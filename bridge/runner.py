@@ -310,7 +310,8 @@ class Runner:
                 finished.append(FinishedFrame(failed))
                 continue
             kept = above(answer, plan.threshold, plan.label_thresholds)
-            shapes = to_shapes(kept, plan.pairs, masks_as_polygons=plan.masks_as_polygons)
+            size = (row.width, row.height)
+            shapes = to_shapes(kept, plan.pairs, masks_as_polygons=plan.masks_as_polygons, frame_size=size)
             finished.append(FinishedFrame(FrameOutcome(row.number, results.encode(answer)), shapes))
         return finished
 
