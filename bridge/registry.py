@@ -58,7 +58,7 @@ class Registry:
 
     async def resolve(self, text: str, *, engine: str | None = None) -> ModelCard:
         """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept."""
-        parsed = _parse(text)
+        parsed = _parse(text, self.endpoints.get("huggingface", ""))
         return await self._resolve(parsed, engine)
 
     async def add(self, text: str, *, name: str | None = None, engine: str | None = None) -> tuple[Model, bool]:
@@ -68,7 +68,7 @@ class Registry:
         """
         if name is not None and not NAME.fullmatch(name):
             raise _bad_name(name)
-        parsed = _parse(text)
+        parsed = _parse(text, self.endpoints.get("huggingface", ""))
         card = await self._resolve(parsed, engine)
         for found in parsed.secrets:
             await self.connect(found.kind, found.host, found.value)
@@ -117,9 +117,7 @@ class Registry:
         if threshold is not None and not 0 <= threshold <= 1:
             raise InvalidRequest(f"A threshold lies between 0 and 1, not {threshold}.")
         if name is not None and not NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"{name!r} cannot name a model.", hint="Use letters, digits, dots, dashes, underscores."
-            )
+            raise _bad_name(name)
         values = {key: value for key, value in (("name", name), ("threshold", threshold)) if value is not None}
         async with self.store.write() as connection:
             if not values:
@@ -130,6 +128,11 @@ class Registry:
         """Forget a model. Its downloaded files stay in the cache, which other models may share."""
         async with self.store.write() as connection:
             await rows.remove_model(connection, model_id)
+        # Its id may be given to the next model. A predictor in use is closed by its last user.
+        for key in [key for key in self._loaded if key[0] == model_id]:
+            gone = self._loaded.pop(key)
+            if gone.users == 0:
+                await gone.predictor.close()
 
     async def connect(self, kind: str, host: str, secret: str) -> Connection:
         """Keep an account's secret, encrypted; an earlier one for the same kind and host is replaced."""
@@ -159,20 +162,22 @@ class Registry:
         key = (model.id, model.card.revision)
         lock = self._locks.setdefault(model.id, asyncio.Lock())
         async with lock:
-            if key not in self._loaded:
+            loaded = self._loaded.pop(key, None)
+            if loaded is None:
                 context = await self._context(progress)
                 with _translated():
-                    predictor = await providers.adapter_for_card(model.card).open(model.card, context)
-                self._loaded[key] = _Loaded(predictor)
-                if not model.fetched:
-                    async with self.store.write() as connection:
-                        await rows.update_model(connection, model.id, fetched=True)
-        loaded = self._loaded[key] = self._loaded.pop(key)  # now the most recently used
-        loaded.users += 1
+                    loaded = _Loaded(await providers.adapter_for_card(model.card).open(model.card, context))
+            self._loaded[key] = loaded  # now the most recently used
+            loaded.users += 1  # from here on nobody closes it
         try:
+            if not model.fetched:
+                async with self.store.write() as connection:
+                    await rows.update_model(connection, model.id, fetched=True)
             yield loaded.predictor
         finally:
             loaded.users -= 1
+            if loaded.users == 0 and self._loaded.get(key) is not loaded:
+                await loaded.predictor.close()
             await self._unload_idle(self.keep_loaded)
 
     async def close(self) -> None:
@@ -182,8 +187,12 @@ class Registry:
             await entry.predictor.close()
 
     async def _unload_idle(self, keep: int) -> None:
-        idle = [key for key, entry in self._loaded.items() if entry.users == 0]
-        for key in idle[: max(0, len(self._loaded) - keep)]:
+        """Close the predictors unused for longest until at most ``keep`` are left, or all that are left are in use."""
+        while len(self._loaded) > keep:
+            # Looked up anew each time: while one is closed, another may be taken.
+            key = next((key for key, entry in self._loaded.items() if entry.users == 0), None)
+            if key is None:
+                return
             await self._loaded.pop(key).predictor.close()
 
     async def _resolve(self, parsed: Parsed, engine: str | None) -> ModelCard:
@@ -224,9 +233,9 @@ def _translated() -> Iterator[None]:
         raise from_predictor(error) from error
 
 
-def _parse(text: str) -> Parsed:
+def _parse(text: str, hub_endpoint: str) -> Parsed:
     try:
-        return parse_reference(text)
+        return parse_reference(text, hub_endpoint=hub_endpoint)
     except PredictorError as error:
         raise from_predictor(error) from error
 

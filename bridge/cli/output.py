@@ -123,16 +123,14 @@ def show_matches(matches: Sequence[LabelMatch], *, pairs: dict[str, str] | None 
         best = match.best
         chosen = (pairs or {}).get(match.model_label)
         if chosen is not None and (best is None or chosen != best.task_label):
-            rows.append((match.model_label, chosen, "", Text("chosen", "green")))
+            rows.append((match.model_label, chosen, "", Text("accepted", "green"), "chosen by hand"))
         elif best is None:
-            rows.append((match.model_label, Text("-", "dim"), "", Text("no match", "dim")))
+            rows.append((match.model_label, Text("-", "dim"), "", Text("no match", "dim"), ""))
         else:
             taken = best.accepted if pairs is None else chosen is not None
             state = Text("accepted", "green") if taken else Text("suggested", "yellow")
-            rows.append(
-                (match.model_label, best.task_label, f"{best.score:.2f}", Text.assemble(state, " ", best.reason))
-            )
-    table(("model label", "task label", "score", "reason"), rows, right=(2,))
+            rows.append((match.model_label, best.task_label, f"{best.score:.2f}", state, best.reason))
+    table(("model label", "task label", "score", "", "reason"), rows, right=(2,))
 
 
 def matches_as_json(matches: Sequence[LabelMatch]) -> list[dict[str, Any]]:
