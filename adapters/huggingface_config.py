@@ -8,15 +8,27 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from adapters.base import Limits, ModelCard
-from adapters.decode import SCORES_OF
 from adapters.errors import BadOutput, Unsupported
+from adapters.huggingface_kinds import check_supported
 from adapters.preprocess import Preprocessor
+from adapters.readers import KINDS
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-OBJECT_DETECTION = "object-detection"
 ONNXRUNTIME = "onnxruntime"
 TRANSFORMERS = "transformers"
+
+# What a tokenizer may be made of; those that a model has are fetched where it reads texts.
+TEXT_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "added_tokens.json",
+)
 
 _ONNX_FILES = ("onnx/model.onnx", "model.onnx")  # the first that is there
 _SAFETENSORS = "model.safetensors"
@@ -24,24 +36,6 @@ _SAFETENSORS_INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _MOST_LABELS = 100_000  # ImageNet-21k has 21,843; more is no label list
 _LIMITS = Limits(max_batch=8, max_concurrency=3)  # one batch prepared, one predicted, one finished
-
-# End of the architecture's name -> task type as the hub spells it. The longer of two that fit stands first.
-_TASK_TYPES = (
-    ("ForZeroShotObjectDetection", "zero-shot-object-detection"),
-    ("ForObjectDetection", OBJECT_DETECTION),
-    ("ForImageClassification", "image-classification"),
-    ("ForSemanticSegmentation", "image-segmentation"),
-    ("ForInstanceSegmentation", "image-segmentation"),
-    ("ForUniversalSegmentation", "image-segmentation"),
-    ("ForSegmentation", "image-segmentation"),
-    ("ForDepthEstimation", "depth-estimation"),
-    ("ForMaskGeneration", "mask-generation"),
-    ("ForPoseEstimation", "keypoint-detection"),
-    ("ForVideoClassification", "video-classification"),
-    ("ForConditionalGeneration", "image-text-to-text"),
-    ("ForCausalLM", "text-generation"),
-    ("ForMaskedLM", "fill-mask"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +84,35 @@ class Weights:
 
 def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
     """The card of a model. Raises Unsupported, naming what the model is, where it is none that we run."""
-    model_type = check_supported(folder.name, folder.config, folder.task_type)
-    Preprocessor.from_config(folder.preprocessor)
-    labels, notes = read_labels(folder.config)
-    wanted = {CONFIG, PREPROCESSOR, *weights.files}
+    name = check_supported(folder.name, folder.config, folder.task_type)
+    kind = KINDS[name]
+    if weights.engine == ONNXRUNTIME:
+        if not kind.onnx:
+            raise Unsupported(
+                f"{folder.name} is run by {TRANSFORMERS} only.", hint=f"Add it with the engine {TRANSFORMERS}."
+            )
+        Preprocessor.from_config(folder.preprocessor)  # transformers has its own for what we do not know
+    labels, notes = (None, ()) if kind.open_vocabulary else read_labels(folder.config)
+    wanted = {CONFIG, PREPROCESSOR, *weights.files, *(TEXT_FILES if kind.texts else ())}
     files = [file for file in folder.files if file.path in wanted]
     return ModelCard(
         name=folder.name,
         provider=folder.provider,
         reference=folder.reference,
         revision=folder.revision,
-        task_type=OBJECT_DETECTION,
+        task_type=kind.task_type,
         labels=labels,
-        shape_types=("rectangle",),
+        shape_types=kind.shape_types,
         engine=weights.engine,
+        default_threshold=kind.threshold,
         licence=folder.licence,
         gated=folder.gated,
         weights_bytes=sum(file.size for file in files if file.path in weights.files),
         limits=_LIMITS,
         settings={
             **folder.location,
-            "model_type": model_type,
+            "kind": name,
+            "model_type": str(folder.config.get("model_type", "")),
             "weights": weights.main,
             "files": [file.as_json() for file in files],
         },
@@ -127,38 +129,6 @@ def check_layout(name: str, paths: Sequence[str]) -> None:
         raise Unsupported(f"{name} has no {CONFIG}, so it is no model in transformers' format.")
     if PREPROCESSOR not in paths:
         raise Unsupported(f"{name} has no {PREPROCESSOR}, so nothing says how frames become its input.")
-
-
-def check_task_type(name: str, task_type: str | None) -> None:
-    """Raises Unsupported, naming what the model is for. None, where nobody says, passes."""
-    if task_type is not None and task_type != OBJECT_DETECTION:
-        raise Unsupported(
-            f"{name} is a model for {task_type}; this version runs object-detection models.",
-            hint="Choose a model whose page says Object Detection.",
-        )
-
-
-def check_supported(name: str, config: Mapping[str, Any], task_type: str | None) -> str:
-    """The model type, where it is a detector of a family that we run. Raises Unsupported."""
-    found = task_type_of(config)
-    check_task_type(name, task_type)
-    check_task_type(name, found)
-    model_type = str(config.get("model_type", ""))
-    if model_type not in SCORES_OF or found is None:
-        architectures = config.get("architectures") or [model_type or "none"]
-        raise Unsupported(
-            f"{name} is of the architecture {architectures[0]}, which is not supported.",
-            hint=f"Supported are: {', '.join(sorted(SCORES_OF))}.",
-        )
-    return model_type
-
-
-def task_type_of(config: Mapping[str, Any]) -> str | None:
-    """The task type that config.json's first architecture tells, or None."""
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not architectures:
-        return None
-    return next((task for end, task in _TASK_TYPES if str(architectures[0]).endswith(end)), None)
 
 
 def read_labels(config: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -20,14 +20,14 @@ from adapters.huggingface_config import (
     CONFIG,
     ONNXRUNTIME,
     PREPROCESSOR,
+    TEXT_FILES,
     ModelFile,
     ModelFolder,
     check_layout,
-    check_supported,
-    check_task_type,
     choose_weights,
     describe,
 )
+from adapters.huggingface_kinds import check_supported, check_task_type
 from adapters.local import first_line
 from adapters.references import HuggingFaceModel, LocalFolder
 
@@ -136,7 +136,7 @@ def _resolve_folder(reference: LocalFolder, context: Context) -> ModelCard:
     config = _read_json(root, CONFIG)
     check_supported(root.name, config, None)
     weights = choose_weights(root.name, paths, None, context.engine, _can_transform())
-    files = tuple(_hashed(root, path) for path in sorted({CONFIG, PREPROCESSOR, *weights.files}))
+    files = tuple(_hashed(root, path) for path in _used(paths, weights.files))
     folder = ModelFolder(
         name=root.name,
         provider="local",
@@ -164,17 +164,17 @@ def _check_folder(card: ModelCard, context: Context, stop: threading.Event) -> N
 
 def _load(card: ModelCard, folder: Path) -> Predictor:
     if card.engine == ONNXRUNTIME:
-        from adapters.onnx_local import OnnxDetector  # noqa: PLC0415  (heavy)
+        from adapters.onnx_local import load_onnx  # noqa: PLC0415  (heavy)
 
-        return OnnxDetector.load(card, folder)
+        return load_onnx(card, folder)
     if not _can_transform():
         raise Unsupported(
             f"{card.name} runs with PyTorch and transformers, which are not installed.",
             hint="pip install 'hubbridge[transformers]'",
         )
-    from adapters.transformers_local import TransformersDetector  # noqa: PLC0415  (heavy)
+    from adapters.transformers_local import load_transformers  # noqa: PLC0415  (heavy)
 
-    return TransformersDetector.load(card, folder)
+    return load_transformers(card, folder)
 
 
 def _folder_of(card: ModelCard, context: Context) -> Path:
@@ -192,6 +192,10 @@ def _hashed(root: Path, path: str) -> ModelFile:
     with (root / path).open("rb") as source:
         digest = hashlib.file_digest(source, "sha256").hexdigest()
     return ModelFile(path, (root / path).stat().st_size, sha256=digest)
+
+
+def _used(paths: list[str], weights: tuple[str, ...]) -> list[str]:
+    return sorted({CONFIG, PREPROCESSOR, *weights, *(path for path in TEXT_FILES if path in paths)})
 
 
 def _content_hash(files: tuple[ModelFile, ...]) -> str:

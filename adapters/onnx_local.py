@@ -1,7 +1,8 @@
-"""A detection transformer as an ONNX file, run by ONNX Runtime in this process."""
+"""A model of transformers as an ONNX file, run by ONNX Runtime in this process."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,62 +13,69 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from adapters.base import ModelCard
-from adapters.detection_transformer import DetectionTransformer, QueryOutput, read_preprocessor
 from adapters.errors import Unsupported
+from adapters.huggingface_config import PREPROCESSOR
 from adapters.local import first_line
-from adapters.preprocess import Preprocessor, Tensor
+from adapters.local_model import PIXEL_MASK, PIXELS, Arrays, LocalModel
+from adapters.preprocess import Preprocessor
+from adapters.readers import kind_of, make_reader
 
-_PIXELS, _MASK = "pixel_values", "pixel_mask"
-_LOGITS, _BOXES = "logits", "pred_boxes"
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that is there; a CPU always is
 
 
-class OnnxDetector(DetectionTransformer):
-    """``pixel_values [, pixel_mask]`` -> ``logits``, ``pred_boxes``: what Optimum and transformers.js export."""
+class OnnxEngine:
+    """Graphs that take ``pixel_values [, pixel_mask]``: what Optimum and transformers.js export."""
 
-    def __init__(self, card: ModelCard, session: Any, preprocessor: Preprocessor) -> None:
-        super().__init__(card, preprocessor)
-        self._session = session
+    def __init__(self, session: Any, outputs: Sequence[str]) -> None:
+        self._session, self._outputs = session, list(outputs)
         self._inputs = {each.name: each for each in session.get_inputs()}
-        first = self._inputs[_PIXELS].shape[0]
+        self.inputs = frozenset(self._inputs)
+        first = self._inputs[PIXELS].shape[0]
         self._fixed_batch = first if isinstance(first, int) else None
 
-    @classmethod
-    def load(cls, card: ModelCard, folder: Path) -> OnnxDetector:
-        """From the card's files in ``folder``; blocks. Raises Unsupported where the graph is of another form."""
-        preprocessor = read_preprocessor(folder)
-        session = _load_session(folder / card.settings["weights"], card.settings)
-        _check_graph(card.name, session, preprocessor)
-        return cls(card, session, preprocessor)
+    def run(self, feed: Arrays) -> Arrays:
+        """In as many runs as the graph's batch size asks for."""
+        rows = len(feed[PIXELS])
+        size = self._fixed_batch or rows
+        parts = []
+        for start in range(0, rows, size):
+            part = {name: self._fitted(name, value[start : start + size], size) for name, value in feed.items()}
+            parts.append(self._session.run(self._outputs, part))
+        answers = [np.concatenate(each)[:rows].astype(np.float32) for each in zip(*parts, strict=True)]
+        return dict(zip(self._outputs, answers, strict=True))
 
-    def release(self) -> None:
+    def _fitted(self, name: str, value: NDArray[Any], rows: int) -> NDArray[Any]:
+        """As the graph wants an input; a fixed batch is filled up with the last row."""
+        value = np.concatenate([value, *[value[-1:]] * (rows - len(value))]) if len(value) < rows else value
+        if name == PIXEL_MASK:
+            sides = self._inputs[name].shape[1:]
+            if all(isinstance(side, int) for side in sides):  # some exports want a mask of their own fixed size
+                return np.ones((rows, *sides), np.int64)
+            return value
+        return value.astype(_TYPES[self._inputs[name].type], copy=False)
+
+    def close(self) -> None:
         self._session = None
 
-    def run(self, batch: Sequence[Tensor]) -> Sequence[QueryOutput]:
-        """Tensors of one shape, in as many runs as the graph's batch size asks for."""
-        size = self._fixed_batch or len(batch)
-        answers: list[QueryOutput] = []
-        for start in range(0, len(batch), size):
-            part = list(batch[start : start + size])
-            feed = self._feed(part + part[-1:] * (size - len(part)))  # a fixed batch is filled up with the last
-            logits, boxes = self._session.run([_LOGITS, _BOXES], feed)
-            answers += [(logits[i].astype(np.float32), boxes[i].astype(np.float32)) for i in range(len(part))]
-        return answers
 
-    def _feed(self, batch: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
-        pixels = np.stack([each.pixels for each in batch])
-        feed: dict[str, NDArray[Any]] = {_PIXELS: pixels.astype(_TYPES[self._inputs[_PIXELS].type], copy=False)}
-        if _MASK in self._inputs:
-            sides = self._inputs[_MASK].shape[1:]
-            if all(isinstance(side, int) for side in sides):  # some exports want a mask of their own fixed size
-                feed[_MASK] = np.ones((len(batch), *sides), np.int64)
-            else:
-                feed[_MASK] = np.stack([each.mask for each in batch])
-        return feed
+def load_onnx(card: ModelCard, folder: Path) -> LocalModel:
+    """From the card's files in ``folder``; blocks. Raises Unsupported where the graph is of another form."""
+    preprocessor = Preprocessor.from_config(json.loads((folder / PREPROCESSOR).read_text("utf-8")))
+    session = load_session(folder / card.settings["weights"], card.settings)
+    wanted = kind_of(card).outputs
+    _check_graph(card.name, session, preprocessor, wanted, kind_of(card).task_type)
+    engine = OnnxEngine(session, wanted)
+    return LocalModel(
+        card,
+        preprocessor,
+        engine,
+        make_reader(card, folder),
+        masked=True,
+    )
 
 
-def _load_session(path: Path, settings: Mapping[str, Any]) -> Any:
+def load_session(path: Path, settings: Mapping[str, Any]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(settings.get("threads") or os.cpu_count() or 1)
     options.log_severity_level = 3  # errors only: its warnings speak to those who export models
@@ -88,17 +96,17 @@ def _load_session(path: Path, settings: Mapping[str, Any]) -> Any:
         raise Unsupported(f"ONNX Runtime cannot load {path.name}: {text}.") from error
 
 
-def _check_graph(name: str, session: Any, preprocessor: Preprocessor) -> None:
+def _check_graph(name: str, session: Any, preprocessor: Preprocessor, wanted: Sequence[str], task_type: str) -> None:
     inputs = {each.name: each for each in session.get_inputs()}
     outputs = [each.name for each in session.get_outputs()]
-    if not {_LOGITS, _BOXES} <= set(outputs):
+    if not set(wanted) <= set(outputs):
         raise Unsupported(
-            f"The ONNX file of {name} answers {', '.join(outputs)}; {_LOGITS} and {_BOXES} are needed.",
-            hint="Export it with optimum for the task object-detection.",
+            f"The ONNX file of {name} answers {', '.join(outputs)}; {' and '.join(wanted)} are needed.",
+            hint=f"Export it with optimum for the task {task_type}.",
         )
-    if _PIXELS not in inputs or not set(inputs) <= {_PIXELS, _MASK}:
-        raise Unsupported(f"The ONNX file of {name} takes {', '.join(inputs)}; {_PIXELS} [, {_MASK}] is needed.")
-    pixels = inputs[_PIXELS]
+    if PIXELS not in inputs or not set(inputs) <= {PIXELS, PIXEL_MASK}:
+        raise Unsupported(f"The ONNX file of {name} takes {', '.join(inputs)}; {PIXELS} [, {PIXEL_MASK}] is needed.")
+    pixels = inputs[PIXELS]
     if (
         pixels.type not in _TYPES
         or len(pixels.shape) != 4

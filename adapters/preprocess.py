@@ -1,13 +1,12 @@
-"""A frame -> the tensor that an object-detection transformer wants, as its ``preprocessor_config.json`` says.
+"""A frame -> the tensor that a model wants, as its ``preprocessor_config.json`` says.
 
-Equal to the Pillow form of the image processors of DETR, Conditional and Deformable DETR, YOLOS and RT-DETR (which
-D-FINE and others use as well). One difference is meant: frames of different sizes are never padded to each other,
-for padding changes what a model answers, and an answer must not depend on a frame's neighbours.
+Equal to the Pillow form of the image processors in ``image_processors.py``, and made in fewer passes over the
+picture: rescaling and normalising are one multiplication and one addition per channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,140 +16,158 @@ from PIL import Image
 
 from adapters.base import FloatArray
 from adapters.errors import Unsupported
+from adapters.image_processors import PROCESSORS, Resize, Size, plain_name, read_size
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_DETR_SIZE = {"shortest_edge": 800, "longest_edge": 1333}
 
-# Where preprocessor_config.json leaves a key out, its processor's own default counts.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "RTDetrImageProcessor": {"do_normalize": False, "do_pad": False, "size": {"height": 640, "width": 640}},
-    "DetrImageProcessor": {"do_normalize": True, "do_pad": True, "size": _DETR_SIZE},
-}
-_DEFAULTS |= dict.fromkeys(
-    ("ConditionalDetrImageProcessor", "DeformableDetrImageProcessor", "YolosImageProcessor"),
-    _DEFAULTS["DetrImageProcessor"],
-)
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One frame for a model: ``pixels`` f32[3, h, w], and the part of it that is picture and not padding."""
+    """One frame for a model: ``pixels`` f32[3, h, w], and the part of it that is picture and not padding.
+
+    top, left   where the picture begins
+    """
 
     pixels: FloatArray
     height: int
     width: int
+    top: int = 0
+    left: int = 0
 
     @property
     def mask(self) -> NDArray[np.int64]:
         """i64[h, w], 1 where there is picture."""
         mask = np.zeros(self.pixels.shape[1:], np.int64)
-        mask[: self.height, : self.width] = 1
+        mask[self.top : self.top + self.height, self.left : self.left + self.width] = 1
         return mask
+
+    def to_frame(self, boxes: FloatArray, width: int, height: int) -> FloatArray:
+        """x y pairs in pixels of the tensor, f32[n, 2k], -> in pixels of the frame of that size."""
+        pairs = boxes.shape[1] // 2
+        offset = np.tile(np.array([self.left, self.top], np.float32), pairs)
+        share = np.tile(np.array([width / self.width, height / self.height], np.float32), pairs)
+        return (boxes - offset) * share
+
+
+FrameToTensor = Callable[[Pixels], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preprocessor:
-    """The steps of an image processor: resize, then one multiplication and addition per channel, then padding.
+    """The steps of an image processor: resize, crop, one multiplication and addition per channel, padding.
 
-    size      ``{"height", "width"}``, ``{"shortest_edge", "longest_edge"}``, ``{"max_height", "max_width"}``, or None
-    multiple  sides are cut down to multiples of it (YOLOS: 16)
+    resize    size of the picture -> size to resize to, or None
+    crops     sizes that are cut out of the middle, one after the other; what is missing is black
+    reverse   channels are turned round to BGR
     scale     f32[3], and
     bias      f32[3]: what a byte of a channel is multiplied by, and what is added; rescaling and normalising in one
     pad_to    height and width that the tensor is filled up to with zeros, or None
+    fixed     height and width of every tensor, where they do not depend on the picture
     """
 
-    size: Mapping[str, int] | None
-    multiple: int
+    resize: Resize | None
     resample: Image.Resampling
+    crops: tuple[Size, ...]
+    reverse: bool
     scale: FloatArray
     bias: FloatArray
-    pad_to: tuple[int, int] | None
+    pad_to: Size | None
+    fixed_size: Size | None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessor:
         """From the content of preprocessor_config.json. Raises Unsupported, naming what it does not know."""
-        name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
-        kind = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
-        if kind not in _DEFAULTS:
-            known = ", ".join(sorted(_DEFAULTS))
+        kind = plain_name(config)
+        if kind not in PROCESSORS:
             raise Unsupported(
-                f"The image processor {name or 'without a name'} is not supported.", hint=f"Supported: {known}."
+                f"The image processor {kind or 'without a name'} is not supported.",
+                hint=f"Supported: {', '.join(sorted(PROCESSORS))}.",
             )
-        options = {**_DEFAULTS[kind], **{key: value for key, value in config.items() if value is not None}}
+        processor = PROCESSORS[kind]
+        options = {**processor.defaults, **{key: value for key, value in config.items() if value is not None}}
         try:
+            resize, crop = processor.resize(options) if options.get("do_resize", True) else (None, None)
+            crops = [each for each in (crop, _read_crop(options)) if each]
+            pad_to = _read_pad(options)
             scale, bias = _scale_and_bias(options)
             return cls(
-                size=_read_size(options) if options.get("do_resize", True) else None,
-                multiple=16 if kind == "YolosImageProcessor" else 1,
+                resize=resize,
                 resample=Image.Resampling(options.get("resample", Image.Resampling.BILINEAR)),
+                crops=tuple(crops),
+                reverse=bool(options.get("do_flip_channel_order", False)),
                 scale=scale,
                 bias=bias,
-                pad_to=_read_pad(options),
+                pad_to=pad_to,
+                fixed_size=pad_to or (crops[-1] if crops else _fixed(resize)),
             )
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise Unsupported(f"preprocessor_config.json cannot be understood: {error}.") from error
 
-    @property
-    def fixed_size(self) -> tuple[int, int] | None:
-        """Height and width of every tensor, or None where they depend on the frame."""
-        if self.pad_to is not None:
-            return self.pad_to
-        return (self.size["height"], self.size["width"]) if self.size is not None and "height" in self.size else None
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
+    def __call__(self, pixels: Pixels) -> Tensor:
         """``pixels`` RGB u8[h, w, 3] -> its tensor. Raises ValueError for a picture that resizes to nothing."""
         height, width = pixels.shape[:2]
-        if self.size is not None:
-            height, width = target_size(height, width, self.size, self.multiple)
+        if self.resize is not None:
+            height, width = self.resize(height, width)
             if min(height, width) < 1:
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} is too narrow for this model")
         if (height, width) != pixels.shape[:2]:
             pixels = np.asarray(Image.fromarray(pixels).resize((width, height), self.resample))
-        full = self.pad_to or (height, width)
-        if height > full[0] or width > full[1]:
-            raise ValueError(f"{width} x {height} is larger than the model's {full[1]} x {full[0]}")
-        out = np.zeros((3, *full), np.float32) if full != (height, width) else np.empty((3, *full), np.float32)
-        for channel in range(3):
-            plane = out[channel, :height, :width]
-            np.multiply(pixels[:, :, channel], self.scale[channel], out=plane)
-            if self.bias[channel]:
-                plane += self.bias[channel]
-        return Tensor(out, height, width)
+        for crop in self.crops:
+            pixels = center_crop(pixels, crop)
+        if self.reverse:
+            pixels = pixels[:, :, ::-1]
+        return scaled(pixels, self.scale, self.bias, self.pad_to)
 
 
-def target_size(height: int, width: int, size: Mapping[str, int], multiple: int = 1) -> tuple[int, int]:
-    """Height and width after resizing; every rounding as the image processors do it."""
-    if "height" in size:
-        return size["height"], size["width"]
-    if "max_height" in size:
-        share = min(size["max_height"] / height, size["max_width"] / width)
-        return int(height * share), int(width * share)
-    shortest: float = size["shortest_edge"]
-    longest = size["longest_edge"]
-    if max(height, width) / min(height, width) * shortest > longest:
-        shortest = longest * min(height, width) / max(height, width)
-    edge = round(shortest)
-    if min(height, width) == edge and (multiple == 1 or width >= height):
-        new_height, new_width = height, width
-    elif width < height:
-        new_height, new_width = int(shortest * height / width), edge
+def scaled(pixels: Pixels, scale: FloatArray, bias: FloatArray, pad_to: Size | None = None) -> Tensor:
+    """u8[h, w, 3] -> f32[3, h, w] = byte * scale + bias, with zeros to the right and below up to ``pad_to``."""
+    height, width = pixels.shape[:2]
+    full = pad_to or (height, width)
+    if height > full[0] or width > full[1]:
+        raise ValueError(f"{width} x {height} is larger than the model's {full[1]} x {full[0]}")
+    out = np.zeros((3, *full), np.float32) if full != (height, width) else np.empty((3, *full), np.float32)
+    for channel in range(3):
+        plane = out[channel, :height, :width]
+        np.multiply(pixels[:, :, channel], scale[channel], out=plane)
+        if bias[channel]:
+            plane += bias[channel]
+    return Tensor(out, height, width)
+
+
+def center_crop(pixels: Pixels, size: Size) -> Pixels:
+    """The middle of a picture, on black where the picture is smaller; rounded as transformers rounds."""
+    height, width = pixels.shape[:2]
+    if height < size[0] or width < size[1]:
+        full = np.zeros((max(height, size[0]), max(width, size[1]), 3), np.uint8)
+        top, left = -(-(full.shape[0] - height) // 2), -(-(full.shape[1] - width) // 2)
+        full[top : top + height, left : left + width] = pixels
+        # The crop was placed in the small picture, and moves along with it.
+        top, left = top + (height - size[0]) // 2, left + (width - size[1]) // 2
+        pixels = full
     else:
-        new_height, new_width = edge, int(shortest * width / height)
-    return new_height - new_height % multiple, new_width - new_width % multiple
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return pixels[max(0, top) : top + size[0], max(0, left) : left + size[1]]
 
 
-def _read_size(options: Mapping[str, Any]) -> dict[str, int]:
-    size = options["size"]
-    if isinstance(size, int):  # the form of 2021: the shortest edge, and the longest beside it
-        return {"shortest_edge": size, "longest_edge": int(options.get("max_size", 1333))}
-    for keys in (("height", "width"), ("shortest_edge", "longest_edge"), ("max_height", "max_width")):
-        if all(size.get(key) for key in keys):
-            return {key: int(size[key]) for key in keys}
-    raise ValueError(f"size {dict(size)} is of no known form")
+def _fixed(resize: Resize | None) -> Size | None:
+    """Asked with pictures of every form, a rule that always answers the same is fixed."""
+    if resize is None:
+        return None
+    sizes = {resize(height, width) for height, width in ((480, 640), (640, 480), (97, 1001), (1200, 1200))}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
-def _read_pad(options: Mapping[str, Any]) -> tuple[int, int] | None:
+def _read_crop(options: Mapping[str, Any]) -> Size | None:
+    if not options.get("do_center_crop"):
+        return None
+    size = read_size(options["crop_size"], square=True)
+    return size["height"], size["width"]
+
+
+def _read_pad(options: Mapping[str, Any]) -> Size | None:
     size = options.get("pad_size")
     return (int(size["height"]), int(size["width"])) if options.get("do_pad") and size else None
 
@@ -158,10 +175,14 @@ def _read_pad(options: Mapping[str, Any]) -> tuple[int, int] | None:
 def _scale_and_bias(options: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
     """byte * scale + bias = (byte * rescale_factor - image_mean) / image_std, each step only where it is wanted."""
     factor = float(options.get("rescale_factor", 1 / 255)) if options.get("do_rescale", True) else 1.0
+    offset = 1.0 if options.get("rescale_offset") and options.get("do_rescale", True) else 0.0
     mean, std = np.zeros(3), np.ones(3)
-    if options["do_normalize"]:
+    given = np.broadcast_to(np.asarray(options.get("image_std", _IMAGENET_STD), np.float64), 3)
+    if options["do_normalize"] and not options.get("_never_normalizes"):
         mean = np.broadcast_to(np.asarray(options.get("image_mean", _IMAGENET_MEAN), np.float64), 3)
-        std = np.broadcast_to(np.asarray(options.get("image_std", _IMAGENET_STD), np.float64), 3)
-        if not std.all():
-            raise ValueError("image_std holds a zero")
-    return (factor / std).astype(np.float32), (-mean / std).astype(np.float32)
+        std = given
+    if options.get("include_top"):  # EfficientNet divides by the deviation once more
+        std = std * given
+    if not std.all():
+        raise ValueError("image_std holds a zero")
+    return (factor / std).astype(np.float32), ((-mean - offset) / std).astype(np.float32)

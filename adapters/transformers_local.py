@@ -1,8 +1,9 @@
-"""A detection transformer in safetensors, run by PyTorch and transformers in this process (an extra)."""
+"""A model in safetensors, run by PyTorch and transformers in this process (an extra)."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,50 +13,95 @@ import torch
 import transformers
 
 from adapters.base import ModelCard
-from adapters.detection_transformer import DetectionTransformer, QueryOutput, read_preprocessor
 from adapters.errors import Unsupported
+from adapters.huggingface_config import PREPROCESSOR
+from adapters.image_processors import PROCESSORS, plain_name
 from adapters.local import first_line
-from adapters.preprocess import Preprocessor, Tensor
+from adapters.local_model import Arrays, LocalModel
+from adapters.preprocess import FrameToTensor, Pixels, Preprocessor, Tensor
+from adapters.readers import kind_of, make_constants, make_reader
 
 
-class TransformersDetector(DetectionTransformer):
-    """``AutoModelForObjectDetection`` between our own preprocessing and decoding, so that engines can be compared."""
+class TransformersEngine:
+    """A model of transformers on the best device that there is."""
 
-    def __init__(self, card: ModelCard, model: Any, preprocessor: Preprocessor) -> None:
-        super().__init__(card, preprocessor)
-        self._model = model
-        self._takes_mask = "pixel_mask" in inspect.signature(model.forward).parameters
+    def __init__(self, model: Any, outputs: Sequence[str]) -> None:
+        self._model, self._outputs = model, outputs
+        self.inputs = frozenset(inspect.signature(model.forward).parameters)
 
-    @classmethod
-    def load(cls, card: ModelCard, folder: Path) -> TransformersDetector:
-        """From the card's files in ``folder``; blocks. No code of the model's is run, and no pickle read.
+    def run(self, feed: Arrays) -> Arrays:
+        with torch.inference_mode():
+            answer = self._model(**{name: torch.from_numpy(v).to(self._model.device) for name, v in feed.items()})
+            return {name: getattr(answer, name).float().cpu().numpy() for name in self._outputs}
 
-        Raises Unsupported where transformers cannot load it.
-        """
-        preprocessor = read_preprocessor(folder)
-        transformers.utils.logging.disable_progress_bar()  # the program has its own
-        try:
-            model = transformers.AutoModelForObjectDetection.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-        except MemoryError:
-            raise
-        except ImportError as error:  # a backbone of timm's, for instance
-            raise Unsupported(f"{card.name} needs a library that is not installed: {first_line(error)}.") from error
-        except Exception as error:  # transformers and safetensors raise many kinds
-            raise Unsupported(f"transformers cannot load {card.name}: {first_line(error)}.") from error
-        return cls(card, model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), preprocessor)
-
-    def release(self) -> None:
+    def close(self) -> None:
         self._model = None
 
-    def run(self, batch: Sequence[Tensor]) -> Sequence[QueryOutput]:
-        feed = {"pixel_values": np.stack([each.pixels for each in batch])}
-        if self._takes_mask and self.preprocessor.pad_to is not None:  # without padding the model's own mask will do
-            feed["pixel_mask"] = np.stack([each.mask for each in batch])
-        with torch.inference_mode():
-            answer = self._model(
-                **{name: torch.from_numpy(value).to(self._model.device) for name, value in feed.items()}
-            )
-            logits, boxes = answer.logits.float().cpu().numpy(), answer.pred_boxes.float().cpu().numpy()
-        return list(zip(logits, boxes, strict=True))
+
+class LibraryPreprocessor:
+    """The library's own image processor, for those that we do not know; ``pixel_values`` is all that it may answer."""
+
+    def __init__(self, processor: Any, name: str) -> None:
+        self._processor, self._name = processor, name
+
+    def __call__(self, pixels: Pixels) -> Tensor:
+        made = self._processor(images=[pixels], return_tensors="np", input_data_format="channels_last")
+        if set(made) - {"pixel_values", "pixel_mask"}:
+            raise Unsupported(f"The image processor {self._name} makes {', '.join(made)}; pixel_values is needed.")
+        values = np.ascontiguousarray(made["pixel_values"][0], np.float32)
+        return Tensor(values, values.shape[1], values.shape[2])
+
+
+def load_transformers(card: ModelCard, folder: Path) -> LocalModel:
+    """From the card's files in ``folder``; blocks. No code of the model's is run, and no pickle read.
+
+    Raises Unsupported where transformers cannot load it.
+    """
+    to_tensor = load_preprocessor(card, folder)
+    engine = TransformersEngine(load_model(card, folder), kind_of(card).outputs)
+    padded = isinstance(to_tensor, Preprocessor) and to_tensor.pad_to is not None
+    return LocalModel(
+        card,
+        to_tensor,
+        engine,
+        make_reader(card, folder),
+        masked=padded,  # without padding the model's own mask will do
+        constants=make_constants(card, folder),
+    )
+
+
+def load_model(card: ModelCard, folder: Path) -> Any:
+    """The model, ready to predict, on the best device that there is. Raises Unsupported."""
+    transformers.utils.logging.disable_progress_bar()  # the program has its own
+    try:
+        model = getattr(transformers, kind_of(card).auto_class).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+    except MemoryError:
+        raise
+    except ImportError as error:  # a backbone of timm's, for instance
+        raise Unsupported(f"{card.name} needs a library that is not installed: {first_line(error)}.") from error
+    except Exception as error:  # transformers and safetensors raise many kinds
+        raise Unsupported(f"transformers cannot load {card.name}: {first_line(error)}.") from error
+    return model.eval().to(best_device())
+
+
+def best_device() -> str:
+    """``cuda``, ``mps`` or ``cpu``: the first that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_preprocessor(card: ModelCard, folder: Path) -> FrameToTensor:
+    """Ours where we know the image processor, else the library's. Raises Unsupported."""
+    config = json.loads((folder / PREPROCESSOR).read_text("utf-8"))
+    if plain_name(config) in PROCESSORS:
+        return Preprocessor.from_config(config)
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+    except Exception as error:  # as above
+        raise Unsupported(f"The image processor of {card.name} cannot be loaded: {first_line(error)}.") from error
+    return LibraryPreprocessor(processor, plain_name(config))

@@ -11,11 +11,10 @@ from adapters.huggingface_config import (
     ModelFile,
     Weights,
     check_layout,
-    check_supported,
     choose_weights,
     read_labels,
-    task_type_of,
 )
+from adapters.huggingface_kinds import check_supported, task_type_of
 
 ONNX, SAFE = "onnx/model.onnx", "model.safetensors"
 

@@ -1,0 +1,90 @@
+"""A model that runs here, put together from three parts: frame -> tensor, an engine, and a reader of its outputs.
+
+The engine knows the format of the weights (``onnx_local.py``, ``transformers_local.py``), the reader knows what the
+outputs mean (``readers/``), and neither knows the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.base import Detections, ModelCard
+from adapters.frame import Frame
+from adapters.local import LocalPredictor
+from adapters.preprocess import FrameToTensor, Tensor
+
+PIXELS, PIXEL_MASK = "pixel_values", "pixel_mask"
+
+Arrays = Mapping[str, NDArray[Any]]
+Outputs = Arrays  # of one frame: the model's outputs by name, without the batch dimension
+Reader = Callable[[Outputs, Tensor, Frame], Detections]
+
+
+class Engine(Protocol):
+    """What runs the weights. ``inputs`` are the names that the model takes."""
+
+    inputs: frozenset[str]
+
+    def run(self, feed: Arrays) -> Arrays:
+        """Inputs by name, one row per frame -> outputs by name, one row per frame; scores and boxes as f32."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalModel(LocalPredictor[Tensor, tuple[Outputs, Tensor]]):
+    """``constants`` are further inputs, one row each, that are the same for every frame."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        to_tensor: FrameToTensor,
+        engine: Engine,
+        read: Reader,
+        *,
+        masked: bool = False,
+        constants: Arrays | None = None,
+    ) -> None:
+        super().__init__(card)
+        self.to_tensor, self.engine, self.read = to_tensor, engine, read
+        self._masked = masked and PIXEL_MASK in engine.inputs
+        self._constants = constants or {}
+
+    def prepare(self, frame: Frame) -> Tensor:
+        return self.to_tensor(frame.pixels)
+
+    def forward(self, batch: Sequence[Tensor]) -> Sequence[tuple[Outputs, Tensor]]:
+        return run_by_shape(self.engine, batch, self.feed)
+
+    def feed(self, batch: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
+        """The inputs for tensors of one shape."""
+        feed: dict[str, NDArray[Any]] = {PIXELS: np.stack([each.pixels for each in batch])}
+        if self._masked:
+            feed[PIXEL_MASK] = np.stack([each.mask for each in batch])
+        feed |= {name: np.repeat(value[None], len(batch), axis=0) for name, value in self._constants.items()}
+        return feed
+
+    def finish(self, raw: tuple[Outputs, Tensor], frame: Frame) -> Detections:
+        return self.read(*raw, frame)
+
+    def release(self) -> None:
+        self.engine.close()
+
+
+def run_by_shape(
+    engine: Engine, batch: Sequence[Tensor], feed: Callable[[Sequence[Tensor]], Arrays]
+) -> list[tuple[Outputs, Tensor]]:
+    """One run for all tensors of a shape; the answers in the batch's order, each beside its tensor."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, tensor in enumerate(batch):
+        groups.setdefault(tensor.pixels.shape, []).append(index)
+    answers: dict[int, Outputs] = {}
+    for indices in groups.values():
+        outputs = engine.run(feed([batch[i] for i in indices]))
+        for row, index in enumerate(indices):
+            answers[index] = {name: value[row] for name, value in outputs.items()}
+    return [(answers[index], tensor) for index, tensor in enumerate(batch)]
