@@ -63,6 +63,7 @@ ERROR_CODES: dict[str, str] = {
 assert {code for _, _, code in PREDICTOR_STATUS} <= ERROR_CODES.keys()
 
 _HEADERS = {
+    "Server": "hubbridge",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -140,4 +141,4 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Before any answer goes out: it is not to be sniffed, embedded elsewhere or kept by caches."""
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+        response.headers[name] = value

@@ -16,6 +16,7 @@ PICTURE = Media("image/*", "The image file, upright.")
 RAW_IMAGE = Media("image/*", "The image file.")
 RAW_ZIP = Media("application/zip", "A zip of images.")
 RAW_BYTES = Media("application/octet-stream", "The file's bytes.")
+EXPORT = Media("application/octet-stream", "The file, named by Content-Disposition.")
 IMAGE_FORM = Media("multipart/form-data", "A form.", fields={"image": "The image file."})
 FILES_FORM = Media(
     "multipart/form-data", "Images and zips, each a part with a filename.", fields={"files[]": "A file."}
@@ -107,7 +108,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/formats", "listFormats", READ, "Annotations", "List the annotation file formats",
           annotated.list_formats, Nothing, Nothing, {200: a.FormatList}),
     Route("GET", "/v1/tasks/{task_id}/export", "exportTask", READ, "Annotations", "A task's annotations as a file",
-          annotated.export, r.ExportQuery, Nothing, {200: Media("*/*", "The file, of the format's own type.")},
+          annotated.export, r.ExportQuery, Nothing, {200: EXPORT},
           errors=(404,)),
     Route("POST", "/v1/tasks/{task_id}/import", "importAnnotations", ANNOTATE, "Annotations",
           "Add the annotations of a file",

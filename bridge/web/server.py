@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from bridge.worker import Worker
 log = structlog.get_logger(__name__)
 
 PATIENCE_S = 10.0  # for answers in flight, at the end
+LINGER_S = 2.0  # for the rest of a body that was refused, so that the client reads the refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ def make_web_app(service: App) -> web.Application:
     app[STATE] = State(service, worker, metrics, document=make_document())
     app.on_response_prepare.append(add_headers)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, make_handler(route))
+        # Numbers only, so that /v1/models/resolve is never taken for a model.
+        path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
+        app.router.add_route(route.method, path, make_handler(route))
     return app
 
 
@@ -65,7 +69,7 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
         await asyncio.to_thread(remove_abandoned, settings.storage.folder)
         app = make_web_app(service)
         state = app[STATE]
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE_S)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE_S, lingering_time=LINGER_S)
         await runner.setup()
         worker = asyncio.create_task(state.worker.run())
         try:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import aiohttp
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.owner import is_dead, owner_here
@@ -34,7 +35,15 @@ RAW_TYPES = ("image/*", "application/zip", "application/octet-stream")
 FILE_TYPES = ("application/json", "application/xml", "text/xml", "application/zip", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 # What reading a body raises where the client goes away, or sends something else than it declared.
-CUT = (ConnectionError, ValueError, AssertionError, RuntimeError, aiohttp.ClientPayloadError, web.HTTPException)
+CUT = (
+    ConnectionError,
+    ValueError,
+    AssertionError,
+    RuntimeError,
+    aiohttp.ClientPayloadError,
+    HttpProcessingError,
+    web.HTTPException,
+)
 
 
 @dataclass(frozen=True, slots=True)

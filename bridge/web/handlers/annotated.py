@@ -44,9 +44,7 @@ async def export(call: Call[ExportQuery, Nothing]) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={"Content-Disposition": f'attachment; filename="{name[:80]}{form.suffix}"'}
         )
-        response.content_type = {".json": "application/json", ".xml": "application/xml"}.get(
-            form.suffix, "application/zip" if form.suffix == ".zip" else "application/octet-stream"
-        )
+        response.content_type = "application/octet-stream"
         response.content_length = path.stat().st_size
         await response.prepare(call.request)
         await _send(path, response)

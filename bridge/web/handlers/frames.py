@@ -16,6 +16,7 @@ from adapters.frame import Frame, read_info
 from bridge.domain import Shape, StoredFrame, Task
 from bridge.errors import InvalidRequest, from_predictor
 from bridge.preview import draw
+from bridge.sources.archive import ARCHIVE_SUFFIX
 from bridge.sources.files import Collected
 from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
 from bridge.web.folders import allowed_path
@@ -64,6 +65,7 @@ async def _add_uploaded(call: Call[UploadQuery, Nothing], task: Task) -> Collect
     except BaseException:
         await asyncio.shield(asyncio.to_thread(_remove, kept))
         raise
+    await asyncio.to_thread(_remove_archives, kept, upload.alone)
     return found
 
 
@@ -80,6 +82,13 @@ def _check_some(found: Collected) -> None:
 def _move(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
+
+
+def _remove_archives(folder: Path, alone: Sequence[Path]) -> None:
+    """Zips have been unpacked into the task's folder and are of no more use."""
+    for path in alone:
+        if path.suffix.lower() == ARCHIVE_SUFFIX:
+            (folder / path).unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:

@@ -62,7 +62,7 @@ class Api:
         if not folder.exists():
             await asyncio.to_thread(write_onnx_model, folder)
         body = {"reference": str(folder)}
-        status, _, response = await self.raw("POST", "/v1/models", json=body)
+        status, _, _ = await self.raw("POST", "/v1/models", json=body)
         assert status in (200, 201)
         found: dict[str, Any] = (await self.call("GET", "/v1/models"))["models"][-1]
         return found
@@ -77,7 +77,7 @@ class Api:
     async def upload(self, task_id: int, files: dict[str, bytes], expect: int = 201, query: str = "") -> Any:
         form = FormData(quote_fields=False)
         for name, data in files.items():
-            form.add_field("files", data, filename=name, content_type="application/octet-stream")
+            form.add_field("files", io.BytesIO(data), filename=name, content_type="application/octet-stream")
         return await self.call("POST", f"/v1/tasks/{task_id}/frames{query}", expect=expect, data=form)
 
     async def ended(self, job_id: int, timeout_s: float = 20) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.unit.bridge.web.conftest import Api
 
 
@@ -16,7 +18,7 @@ async def test_a_task_is_annotated_exported_and_undone(api: Api) -> None:
     assert ended["shapes_created"] > 0
     after = await api.call("GET", f"/v1/tasks/{task['id']}")
     assert after["shape_count"] == ended["shapes_created"]
-    exported = await api.call("GET", f"/v1/tasks/{task['id']}/export?format=coco")
+    exported = json.loads(await api.call("GET", f"/v1/tasks/{task['id']}/export?format=coco"))
     assert len(exported["annotations"]) == ended["shapes_created"]
     undone = await api.call("POST", f"/v1/jobs/{job['id']}/undo")
     assert undone == {"removed": ended["shapes_created"], "restored": 0}

@@ -1,0 +1,149 @@
+"""Models over HTTP: resolve, add, change, remove, predict."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+from aiohttp import FormData
+
+from bridge.web import gates
+from tests.unit.bridge.web.conftest import Api, picture
+
+PNG = {"Content-Type": "image/png"}
+
+
+async def test_resolving_says_what_a_model_is_and_stores_nothing(api: Api) -> None:
+    await api.model()
+    reference = (await api.call("GET", "/v1/models/1"))["card"]["reference"]
+    await api.call("DELETE", "/v1/models/1", expect=204)
+    card = await api.call("POST", "/v1/models/resolve", {"reference": reference})
+    assert card["task_type"] == "object-detection"
+    assert card["labels"] == ["car", "person", "tree", "stop sign"]
+    assert (await api.call("GET", "/v1/models"))["models"] == []
+
+
+async def test_the_same_model_twice_is_one_model(api: Api) -> None:
+    first = await api.model()
+    body = {"reference": first["card"]["reference"]}
+    again = await api.call("POST", "/v1/models", body, 200)
+    assert again["id"] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "status", "code"),
+    [
+        ("https://huggingface.co/datasets/coco", 400, "invalid_reference"),
+        ("not a model at all", 400, "invalid_reference"),
+        ("/etc", 403, "folder_not_allowed"),
+        ("~/model", 403, "folder_not_allowed"),
+        ("./model", 403, "folder_not_allowed"),
+    ],
+)
+async def test_what_is_no_model_for_callers_is_refused(api: Api, reference: str, status: int, code: str) -> None:
+    for path in ("/v1/models", "/v1/models/resolve"):
+        await api.error("POST", path, status, code, {"reference": reference})
+    assert (await api.call("GET", "/v1/models"))["models"] == []
+
+
+async def test_a_link_out_of_an_allowed_folder_does_not_lead_out(api: Api) -> None:
+    secret = api.folder / "secret"
+    secret.mkdir()
+    (api.folder / "shared" / "link").symlink_to(secret)
+    reference = str(api.folder / "shared" / "link")
+    await api.error("POST", "/v1/models", 403, "folder_not_allowed", {"reference": reference})
+
+
+async def test_name_and_threshold_change(api: Api) -> None:
+    await api.model()
+    changed = await api.call("PATCH", "/v1/models/1", {"name": "detector", "threshold": 0.3})
+    assert (changed["name"], changed["threshold"]) == ("detector", 0.3)
+    await api.error("PATCH", "/v1/models/1", 400, "invalid_json", {})
+    await api.error("PATCH", "/v1/models/9", 404, "not_found", {"threshold": 0.3})
+
+
+async def test_a_model_that_a_job_used_stays(api: Api) -> None:
+    model = await api.model()
+    task = await api.task(pictures=1)
+    await api.ended((await api.job(task["id"], model["id"]))["id"])
+    await api.error("DELETE", f"/v1/models/{model['id']}", 409, "conflict")
+
+
+async def test_an_image_as_body_and_as_form_is_predicted_alike(api: Api) -> None:
+    await api.model()
+    data = picture(3)
+    raw = await api.call("POST", "/v1/models/1/predict?threshold=0", data=data, headers=PNG)
+    form = FormData()
+    form.add_field("image", data, filename="a.png", content_type="image/png")
+    assert await api.call("POST", "/v1/models/1/predict?threshold=0", data=form) == raw
+    assert (raw["width"], raw["height"]) == (40, 30)
+    assert raw["shapes"]
+    scores = [shape["score"] for shape in raw["shapes"]]
+    assert scores == sorted(scores, reverse=True)
+    for shape in raw["shapes"]:
+        assert shape["type"] == "rectangle"
+        x1, y1, x2, y2 = shape["points"]
+        assert 0 <= x1 < x2 <= 40
+        assert 0 <= y1 < y2 <= 30
+
+
+async def test_threshold_and_most_detections_cut(api: Api) -> None:
+    await api.model()
+    everything = (await api.call("POST", "/v1/models/1/predict?threshold=0", data=picture(3), headers=PNG))["shapes"]
+    cut = everything[1]["score"] - 1e-6
+    found = await api.call("POST", f"/v1/models/1/predict?threshold={cut}", data=picture(3), headers=PNG)
+    assert found["shapes"] == [shape for shape in everything if shape["score"] >= cut]
+    one = await api.call("POST", "/v1/models/1/predict?threshold=0&max_detections=1", data=picture(3), headers=PNG)
+    assert one["shapes"] == everything[:1]
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", picture(1)[:60], b"GIF89a"])
+async def test_what_is_no_image_is_a_bad_frame(api: Api, data: bytes) -> None:
+    await api.model()
+    await api.error("POST", "/v1/models/1/predict", 422, "bad_frame", data=data, headers=PNG)
+
+
+async def test_a_form_without_an_image_is_refused(api: Api) -> None:
+    await api.model()
+    form = FormData()
+    form.add_field("picture", picture(1), filename="a.png", content_type="image/png")
+    await api.error("POST", "/v1/models/1/predict", 400, "invalid_request", data=form)
+    broken = {"Content-Type": "multipart/form-data"}
+    await api.error("POST", "/v1/models/1/predict", 400, "invalid_request", data=b"x", headers=broken)
+    await api.error("POST", "/v1/models/1/predict", 415, "unsupported_media_type", {"image": "x"})
+
+
+@pytest.mark.parametrize("sections", [{"images": {"max_file_mb": 1}}])
+async def test_an_image_larger_than_the_setting_is_refused(api: Api) -> None:
+    await api.model()
+    data = picture(1) + b"\0" * 2**20
+    await api.error("POST", "/v1/models/1/predict", 413, "too_large", data=io.BytesIO(data), headers=PNG)
+
+
+@pytest.mark.parametrize("query", ["threshold=2", "threshold=nan", "max_detections=0", "max_detections=x", "roi=1"])
+async def test_wrong_options_of_a_prediction_are_refused(api: Api, query: str) -> None:
+    await api.model()
+    await api.error("POST", f"/v1/models/1/predict?{query}", 400, "invalid_request", data=picture(1), headers=PNG)
+
+
+async def test_more_waiting_predictions_than_fit_are_turned_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    await api.model()
+    monkeypatch.setattr(gates, "MAX_WAITING", 1)
+    many = [api.raw("POST", "/v1/models/1/predict", data=picture(i), headers=PNG) for i in range(24)]
+    answers = await asyncio.gather(*many)
+    statuses = [status for status, _, _ in answers]
+    assert set(statuses) == {200, 503}
+    refused = next(response for status, _, response in answers if status == 503)
+    assert refused.headers["Retry-After"] == "1"
+
+
+async def test_many_predictions_at_once_do_not_mix_up(api: Api) -> None:
+    await api.model()
+
+    async def ask(seed: int) -> object:
+        return await api.call("POST", "/v1/models/1/predict?threshold=0", data=picture(seed), headers=PNG)
+
+    alone = [await ask(seed) for seed in range(6)]
+    assert await asyncio.gather(*(ask(seed) for seed in range(6))) == alone
+    assert len({str(answer) for answer in alone}) == 6

@@ -1,0 +1,128 @@
+"""The server's life: health, metrics, description, shutdown, a second server, and how commands find it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from bridge.live_server import FILE_NAME, announce_server, live_server, withdraw_server
+from bridge.web.openapi import errors_of, make_document
+from bridge.web.routes import ROUTES
+from bridge.web.server import serving
+from tests.unit.bridge.web.conftest import Api, settings_for
+from tests.unit.bridge.web.test_jobs import running, slow  # noqa: F401  (a fixture)
+
+
+async def test_health_and_readiness(api: Api) -> None:
+    assert await api.call("GET", "/healthz") == {"status": "ok"}
+    async with asyncio.timeout(5):
+        while (await api.raw("GET", "/readyz"))[0] != 200:
+            await asyncio.sleep(0.02)
+    api.server.state.closing.set()
+    await api.error("GET", "/readyz", 503, "not_ready")
+
+
+async def test_metrics_count_requests_frames_jobs_and_models(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=3)
+    await api.ended((await api.job(task["id"], model["id"]))["id"])
+    await api.raw("GET", "/v1/nothing")
+    text = await api.call("GET", "/metrics")
+    assert 'hubbridge_frames_predicted_total{source="job"} 3.0' in text
+    assert 'hubbridge_jobs{state="succeeded"} 1.0' in text
+    assert 'hubbridge_jobs{state="queued"} 0.0' in text
+    assert "hubbridge_models_loaded 1.0" in text
+    assert 'hubbridge_http_requests_total{method="POST",route="/v1/tasks",status="201"} 1.0' in text
+    assert 'hubbridge_http_requests_total{method="any",route="unknown",status="404"} 1.0' in text
+    assert 'route="/v1/jobs/{job_id}"' in text
+
+
+async def test_the_description_holds_every_route_with_its_scope_and_errors(api: Api) -> None:
+    document = await api.call("GET", "/v1/openapi.json")
+    assert document == json.loads(json.dumps(make_document()))
+    assert document["openapi"] == "3.1.0"
+    for route in ROUTES:
+        operation = document["paths"][route.path][route.method.lower()]
+        assert operation["x-scope"] == route.scope
+        documented = {int(status) for status in operation["responses"]}
+        assert documented == {*route.answers, *errors_of(route)}
+    names = [route.operation_id for route in ROUTES]
+    assert len(names) == len(set(names))
+    references = set(re.findall(r'"#/components/([^"]+)"', json.dumps(document)))
+    for reference in references:
+        kind, name = reference.split("/")
+        assert name in document["components"][kind], reference
+
+
+async def test_the_page_shows_every_operation_and_fetches_nothing(api: Api) -> None:
+    status, body, response = await api.raw("GET", "/v1/docs")
+    page = body.decode()
+    assert status == 200
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    for route in ROUTES:
+        assert f'id="{route.operation_id}"' in page
+    assert not re.search(r"<(script|link|img|iframe)|https?://[^<\"']+\.(js|css)|@import|url\(", page)
+
+
+async def test_shutting_down_gives_running_jobs_back_and_the_next_start_finishes_them(
+    tmp_path: Path,
+    slow: asyncio.Event,  # noqa: F811
+) -> None:
+    settings = settings_for(tmp_path)
+    async with serving(settings) as server, ClientSession() as session:
+        api = Api(server, session, settings, tmp_path)
+        model, task = await api.model(), await api.task(pictures=4)
+        job = await api.job(task["id"], model["id"])
+        await running(api, job["id"])
+        stream = await session.get(f"{server.url}/v1/jobs/{job['id']}/events")
+        following = asyncio.create_task(stream.read())
+        await asyncio.sleep(0.1)
+        server.state.closing.set()
+        assert b"running" in await following  # it ended with the server, not with the job
+    slow.set()
+    async with serving(settings) as server, ClientSession() as session:
+        api = Api(server, session, settings, tmp_path)
+        ended = await api.ended(job["id"])
+        assert (ended["state"], ended["frames_done"]) == ("succeeded", 4)
+
+
+async def test_two_servers_on_the_same_data_share_the_jobs(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=2)
+    async with serving(api.settings) as second:
+        other = Api(second, api.session, api.settings, api.folder)
+        jobs = [await (api, other)[i % 2].job(task["id"], model["id"]) for i in range(4)]
+        for job in jobs:
+            ended = await other.ended(job["id"])
+            assert (ended["state"], ended["frames_done"]) == ("succeeded", 2)
+
+
+async def test_commands_find_the_server_that_lives(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    assert live_server(settings) is None
+    async with serving(settings) as server:
+        assert live_server(settings) == server.url
+    assert live_server(settings) is None
+
+
+@pytest.mark.parametrize("note", ["", "{}", "[]", '{"owner": 1, "url": 2}', '{"owner": "x", "url": "y"}', "\udcff"])
+def test_a_broken_note_is_no_server(tmp_path: Path, note: str) -> None:
+    settings = settings_for(tmp_path)
+    settings.storage.folder.mkdir()
+    (settings.storage.folder / FILE_NAME).write_text(note, errors="surrogateescape")
+    assert live_server(settings) is None
+
+
+def test_the_note_of_a_dead_process_is_no_server_and_another_ones_is_left(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    announce_server(settings, "http://127.0.0.1:1")
+    path = settings.storage.folder / FILE_NAME
+    note = json.loads(path.read_text())
+    note["owner"] = note["owner"].rpartition("/")[0] + "/1"
+    path.write_text(json.dumps(note))
+    assert live_server(settings) is None
+    withdraw_server(settings)
+    assert path.exists()
