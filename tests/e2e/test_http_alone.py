@@ -154,11 +154,7 @@ def _whole_job(server: ServerProcess, client: Any, part: Callable[[str], Any]) -
     label = models.LabelIn(name="person")
     task = part("api.tasks.create_task").sync(client=client, body=models.CreateTask(name="t", labels=[label]))
     picture = types.File(payload=io.BytesIO(archive_of_pictures(3)), file_name="a.zip")
-    files = (
-        models.AddFramesFilesBody(files=[picture])
-        if hasattr(models, "AddFramesFilesBody")
-        else models.AddFramesBody(files=[picture])
-    )
+    files = models.AddFramesFilesBody(files=[picture])
     added = part("api.frames.add_frames").sync(task.id, client=client, body=files)
     assert added.added == 3
     spec = models.JobSpec(target=task.id, model_id=model.id, threshold=0.0)
