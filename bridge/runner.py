@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,11 +73,15 @@ class JobPlan:
     label_thresholds: Mapping[str, float]  # by model label
     masks_as_polygons: bool
     max_failure_rate: float
+    shapes: int = 0  # made by earlier runs
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is. ``frames_per_second`` is of the last seconds; ``seconds_left`` None where unknown."""
+    """How far a job is, earlier runs of it included.
+
+    ``frames_per_second`` is of the last seconds; ``seconds_left`` is None where unknown.
+    """
 
     total: int
     done: int
@@ -108,6 +113,10 @@ _Finished = asyncio.Queue[list[FinishedFrame] | None]
 
 class _Stop(Exception):
     """The run ends here: the job failed as a whole."""
+
+
+class _LeftPending(Exception):
+    """The job was cancelled while a batch waited for another try: its frames stay as they are."""
 
 
 @dataclass(slots=True)
@@ -181,17 +190,23 @@ class Runner:
             await asyncio.sleep(min(1.0, self.options.lease_s / 3))
 
     async def _work(self) -> None:
-        """Keep ``max_concurrency`` batches in flight, and one writer behind them."""
-        finished: _Finished = asyncio.Queue(maxsize=max(2, self.options.read_ahead // 8))
-        slots = asyncio.Semaphore(max(1, self.predictor.card.limits.max_concurrency))
-        async with asyncio.TaskGroup() as group:
+        """Keep ``max_concurrency`` batches at the model and some before and behind it, and one writer after them.
+
+        Where the writer is slower than the model, ``held`` keeps batches from piling up between the two.
+        """
+        finished: _Finished = asyncio.Queue(maxsize=2)
+        concurrency = max(1, self.predictor.card.limits.max_concurrency)
+        slots = asyncio.Semaphore(concurrency)
+        held = asyncio.Semaphore(concurrency + max(1, self.options.read_ahead // self._batch_limit))
+        async with asyncio.TaskGroup() as group, aclosing(self._batches()) as batches:
             writer = group.create_task(self._write(finished))
             in_flight: set[asyncio.Task[None]] = set()
-            async for batch in self._batches():
+            async for batch in batches:
+                await held.acquire()
                 await slots.acquire()
                 if self._cancelled.is_set():
                     break
-                task = group.create_task(self._batch(batch, finished, slots))
+                task = group.create_task(self._batch(batch, finished, slots, held))
                 in_flight.add(task)
                 task.add_done_callback(in_flight.discard)
             if in_flight:
@@ -199,7 +214,7 @@ class Runner:
             await finished.put(None)
             await writer
 
-    async def _batches(self) -> AsyncIterator[list[StoredFrame]]:
+    async def _batches(self) -> AsyncGenerator[list[StoredFrame], None]:
         """The pending frames in order; how many come at once follows what fits into memory."""
         after = -1
         waiting: list[StoredFrame] = []
@@ -221,14 +236,22 @@ class Runner:
         batch: Sequence[StoredFrame],
         finished: _Finished,
         slots: asyncio.Semaphore,
+        held: asyncio.Semaphore,
     ) -> None:
         try:
-            frames = [Frame(row.name, row.width, row.height, path=Path(row.path)) for row in batch]
-            answers = await self._answers(frames)
+            try:
+                # No name is given to the frames: with their pictures they are gone when the answers are there.
+                answers = await self._answers(
+                    [Frame(row.name, row.width, row.height, path=Path(row.path)) for row in batch]
+                )
+            finally:
+                slots.release()
+            # What an answer becomes is worked out beside the next forward pass.
+            await finished.put(await asyncio.to_thread(self._finish, batch, answers))
+        except _LeftPending:
+            return
         finally:
-            slots.release()
-        # What an answer becomes is worked out beside the next forward pass.
-        await finished.put(await asyncio.to_thread(self._finish, batch, answers))
+            held.release()
 
     async def _answers(self, frames: Sequence[Frame]) -> list[Detections | PredictorError]:
         """One answer or error per frame. A batch that fails is split until the bad frame is alone."""
@@ -252,11 +275,15 @@ class Runner:
         except PredictTimeout as error:
             failure = error
         except Transient as error:
+            if self._cancelled.is_set():
+                raise _LeftPending from error
             raise _Stop(f"{error.message} Its frames stay pending; resume the job when the host answers.") from error
         except PredictorError as error:
             failure = error
         if len(frames) == 1:
             return [failure]
+        if self._cancelled.is_set():
+            raise _LeftPending
         half = len(frames) // 2
         return [*await self._answers(frames[:half]), *await self._answers(frames[half:])]
 
@@ -275,15 +302,16 @@ class Runner:
                 try:
                     async with asyncio.timeout(limits.timeout_s * max(1, len(frames))):
                         found = await self.predictor.predict(frames, options)
+                    answered = len(found)
                 except TimeoutError as error:
                     raise PredictTimeout(f"The model did not answer within {limits.timeout_s:g} s a frame.") from error
                 except (PredictorError, asyncio.CancelledError):
                     raise
                 except Exception as error:
-                    log.exception("predictor failed", model=self.predictor.card.name)
+                    log.debug("predictor failed", model=self.predictor.card.name, exc_info=True)
                     raise BadOutput(f"The model failed with {type(error).__name__}.") from error
-                if len(found) != len(frames):
-                    raise BadOutput(f"The model answered {len(found)} results for {len(frames)} frames.")
+                if answered != len(frames):
+                    raise BadOutput(f"The model answered {answered} results for {len(frames)} frames.")
         return found
 
     def _enough(self, state: tenacity.RetryCallState) -> bool:
@@ -347,7 +375,7 @@ class Runner:
                 total=self.plan.total,
                 done=self.plan.done + self._written - self._failed,
                 failed=self.plan.failed + self._failed,
-                shapes=self._shapes,
+                shapes=self.plan.shapes + self._shapes,
                 frames_per_second=speed,
                 seconds_left=self._left() / speed if speed > 0 else None,
             )
