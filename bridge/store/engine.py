@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bridge.errors import BridgeError, Overloaded
@@ -33,24 +34,15 @@ class Store:
     @classmethod
     async def open(cls, url: str) -> Store:
         """Open and migrate the database at a SQLAlchemy URL; raises BridgeError where it cannot be used."""
-        sqlite = url.startswith("sqlite")
-        if sqlite:
-            path = sa.make_url(url).database
-            if path:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            readers, writer = _sqlite_engine(url, "BEGIN", 5), _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
-        else:
-            readers = writer = create_async_engine(url)
-        store = cls(readers, writer)
+        try:
+            store = cls(*_engines(url))
+        except (OSError, ArgumentError, ImportError) as error:
+            raise _cannot_open(error) from error
         try:
             await store._migrate()
         except (DBAPIError, OSError) as error:
             await store.close()
-            raise BridgeError(
-                f"The database cannot be opened: {_cause(error)}.",
-                hint="Check [storage] data_dir and database_url, and that the folder can be written.",
-                code="database_unavailable",
-            ) from error
+            raise _cannot_open(error) from error
         except BaseException:
             await store.close()
             raise
@@ -75,6 +67,9 @@ class Store:
                     yield connection
 
     async def _migrate(self) -> None:
+        async with self._readers.begin() as connection:  # most starts have nothing to write, and need not wait
+            if await connection.run_sync(_schema_version) == SCHEMA_VERSION:
+                return
         async with self._writer.begin() as connection:
             if await connection.run_sync(_schema_version) != SCHEMA_VERSION:
                 await connection.run_sync(_upgrade)
@@ -85,7 +80,7 @@ def _translated() -> Iterator[None]:
     """A database that stays locked or goes away is said in our words; everything else is left alone."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, PoolTimeoutError) as error:
         raise Overloaded(
             f"The database did not answer: {_cause(error)}.",
             hint="Another program may hold it, or the disk may be full. Nothing was changed; try again.",
@@ -95,6 +90,27 @@ def _translated() -> Iterator[None]:
 
 def _cause(error: BaseException) -> str:
     return str(getattr(error, "orig", None) or error).rstrip(".")
+
+
+def _cannot_open(error: Exception) -> BridgeError:
+    # What is wrong with a URL is not repeated: it may hold a password.
+    cause = "database_url is no URL of a database" if isinstance(error, ArgumentError) else _cause(error)
+    return BridgeError(
+        f"The database cannot be opened: {cause}.",
+        hint="Check [storage] data_dir and database_url, and that the folder can be written.",
+        code="database_unavailable",
+    )
+
+
+def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+    """(for reading, for writing). Raises ArgumentError, ImportError without the database's driver, or OSError."""
+    if not url.startswith("sqlite"):
+        engine = create_async_engine(url)
+        return engine, engine
+    path = sa.make_url(url).database
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return _sqlite_engine(url, "BEGIN", 5), _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
 
 
 def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:

@@ -163,7 +163,12 @@ async def renew(connection: AsyncConnection, lease: Lease, lease_s: float) -> bo
 
 
 async def finish(connection: AsyncConnection, lease: Lease, state: JobState, error: str | None = None) -> None:
-    """End the run that holds the lease; with state QUEUED it is given back for another process. Raises LeaseLost."""
+    """End the run that holds the lease. Raises LeaseLost.
+
+    With state QUEUED it is given back for another process, but not where it was asked to end: then it is cancelled.
+    """
+    if state is JobState.QUEUED and await connection.scalar(sa.select(jobs.c.abort_requested).where(_held(lease))):
+        state = JobState.CANCELLED
     ended = None if state is JobState.QUEUED else time.time()
     values = {"state": str(state), "error": error, "owner": None, "lease_until": None, "finished_at": ended}
     result = await connection.execute(sa.update(jobs).where(_held(lease)).values(abort_requested=False, **values))
@@ -271,6 +276,11 @@ async def cancel_abandoned(connection: AsyncConnection, job_id: int) -> Job:
     return await get_job(connection, job_id)
 
 
+def has_run_out(job: Job) -> bool:
+    """Whether the process that runs a job has let its lease run out."""
+    return job.lease_until is not None and job.lease_until.timestamp() < time.time()
+
+
 async def requeue(connection: AsyncConnection, job_id: int, *, retry_failed: bool, owner_is_dead: bool = False) -> Job:
     """Queue an ended job again for its pending frames and, with ``retry_failed``, its failed ones.
 
@@ -279,11 +289,10 @@ async def requeue(connection: AsyncConnection, job_id: int, *, retry_failed: boo
     """
     job = await get_job(connection, job_id)
     _refuse_undone(job)
-    stale = owner_is_dead or (job.lease_until is not None and job.lease_until.timestamp() < time.time())
-    if job.state is JobState.RUNNING and not stale:
+    if job.state is JobState.RUNNING and not (owner_is_dead or has_run_out(job)):
         raise Conflict(f"Annotation job {job_id} is running.", hint=f"Watch it with: hubbridge job watch {job_id}")
     left = job.frames_total - job.frames_done - (0 if retry_failed else job.frames_failed)
-    if left == 0 and job.state is not JobState.RUNNING:
+    if left == 0 and job.state in FINISHED:
         hint = f"Try the failed frames again with: hubbridge job retry {job_id}" if job.frames_failed else ""
         raise Conflict(f"Annotation job {job_id} has no frames left to do.", hint=hint)
     if retry_failed:

@@ -206,12 +206,9 @@ async def learn(connection: AsyncConnection, pairs: Iterable[tuple[str, str, boo
 
 async def learned(connection: AsyncConnection, task_labels: Sequence[str]) -> list[tuple[str, str, bool]]:
     """What was learned about these task labels, oldest first."""
-    found = []
+    found: list[sa.Row[Any]] = []
     for start in range(0, len(task_labels), 500):  # SQLite bounds the number of parameters
-        query = (
-            sa.select(learned_pairs)
-            .where(learned_pairs.c.task_label.in_(task_labels[start : start + 500]))
-            .order_by(learned_pairs.c.updated_at, learned_pairs.c.model_label)
-        )
-        found += [(row.model_label, row.task_label, row.accepted) for row in await connection.execute(query)]
-    return found
+        some = learned_pairs.c.task_label.in_(task_labels[start : start + 500])
+        found += await connection.execute(sa.select(learned_pairs).where(some))
+    found.sort(key=lambda row: (row.updated_at, row.model_label))
+    return [(row.model_label, row.task_label, row.accepted) for row in found]

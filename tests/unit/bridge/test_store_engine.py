@@ -1,0 +1,201 @@
+"""Opening, migrating, reading and writing the database, also from several tasks and processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from bridge.errors import BridgeError, Overloaded
+from bridge.store import Store, engine
+from bridge.store import tasks as task_rows
+from bridge.task_labels import parse_labels
+
+LABELS = parse_labels("car")
+
+
+def url(folder: Path) -> str:
+    return f"sqlite+aiosqlite:///{folder / 'data' / 'hubbridge.db'}"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(url(tmp_path))
+    yield opened
+    await opened.close()
+
+
+async def names(store: Store) -> list[str]:
+    async with store.read() as connection:
+        return [task.name for task in await task_rows.list_tasks(connection)]
+
+
+async def test_a_fresh_database_gets_its_folder_and_its_tables(tmp_path: Path) -> None:
+    store = await Store.open(url(tmp_path))
+    assert await names(store) == []
+    await store.close()
+
+
+async def test_opening_again_migrates_nothing_and_keeps_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await Store.open(url(tmp_path))
+    async with store.write() as connection:
+        await task_rows.add_task(connection, "street", LABELS)
+    await store.close()
+    monkeypatch.setattr(engine, "_upgrade", lambda connection: pytest.fail("there was nothing to migrate"))
+    again = await Store.open(url(tmp_path))
+    assert await names(again) == ["street"]
+    await again.close()
+
+
+async def test_opening_a_migrated_database_does_not_wait_for_a_writer(store: Store, tmp_path: Path) -> None:
+    async with store.write() as connection:
+        await task_rows.add_task(connection, "street", LABELS)
+        async with asyncio.timeout(5):
+            second = await Store.open(url(tmp_path))
+        assert await names(second) == []
+        await second.close()
+
+
+def test_processes_that_start_at_once_on_a_fresh_folder_all_open_the_database(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from bridge.store import Store\n"
+        "async def main():\n"
+        "    store = await Store.open(sys.argv[1])\n"
+        "    await store.close()\n"
+        "sys.stdin.readline()\n"
+        "asyncio.run(main())\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url(tmp_path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for process in started:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
+    assert [code for _, code in ended] == [0, 0, 0], [text for text, _ in ended]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "sqlite+aiosqlite:///{folder}/file/below/hubbridge.db",
+        "sqlite+aiosqlite:///{folder}/file",
+        "sqlite+aiosqlite:///{folder}",
+        "no url with s3cret",
+        "nosuch://user:s3cret@host/db",
+    ],
+)
+async def test_a_database_that_cannot_be_opened_is_said_in_one_sentence(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "file").write_text("this is no database, but it is long enough to be read as one" * 20)
+    with pytest.raises(BridgeError) as caught:
+        await Store.open(wrong.format(folder=tmp_path))
+    assert caught.value.code == "database_unavailable"
+    assert "database" in caught.value.hint
+    assert "s3cret" not in caught.value.message
+
+
+async def test_what_a_transaction_wrote_is_gone_when_it_raises(store: Store) -> None:
+    with pytest.raises(ValueError, match="on purpose"):
+        async with store.write() as connection:
+            await task_rows.add_task(connection, "street", LABELS)
+            raise ValueError("on purpose")
+    assert await names(store) == []
+
+
+async def test_what_a_transaction_wrote_is_gone_when_it_is_cancelled(store: Store) -> None:
+    begun = asyncio.Event()
+
+    async def writes() -> None:
+        async with store.write() as connection:
+            await task_rows.add_task(connection, "street", LABELS)
+            begun.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(writes())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await names(store) == []
+    async with store.write() as connection:  # and the next one can write
+        await task_rows.add_task(connection, "road", LABELS)
+    assert await names(store) == ["road"]
+
+
+async def test_writers_of_one_process_wait_for_each_other(store: Store) -> None:
+    async def count() -> None:
+        async with store.write() as connection:
+            before = await connection.scalar(sa.text("SELECT frame_count FROM tasks"))
+            await asyncio.sleep(0)
+            await connection.execute(sa.text("UPDATE tasks SET frame_count = :n"), {"n": before + 1})
+
+    async with store.write() as connection:
+        await task_rows.add_task(connection, "street", LABELS)
+    await asyncio.gather(*(count() for _ in range(20)))
+    async with store.read() as connection:
+        assert await connection.scalar(sa.text("SELECT frame_count FROM tasks")) == 20
+
+
+async def test_a_writer_waits_for_one_of_another_process(store: Store, tmp_path: Path) -> None:
+    other = await Store.open(url(tmp_path))  # connections of its own, as another process has
+    async with store.write() as connection:
+        await task_rows.add_task(connection, "first", LABELS)
+
+        async def second() -> None:
+            async with other.write() as later:
+                assert [task.name for task in await task_rows.list_tasks(later)] == ["first"]
+                await task_rows.add_task(later, "second", LABELS)
+
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+    await waiting
+    assert await names(store) == ["first", "second"]
+    await other.close()
+
+
+async def test_a_database_that_stays_locked_is_overloaded_and_a_reader_never_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 50)
+    one, two = await Store.open(url(tmp_path)), await Store.open(url(tmp_path))
+    async with one.write() as connection:
+        await task_rows.add_task(connection, "street", LABELS)
+        assert await names(two) == []
+        with pytest.raises(Overloaded, match="did not answer"):
+            async with two.write():
+                pytest.fail("the other holds the lock")
+    await one.close()
+    await two.close()
+
+
+async def test_foreign_keys_hold(store: Store) -> None:
+    with pytest.raises(IntegrityError):
+        async with store.write() as connection:
+            await connection.execute(
+                sa.text(
+                    "INSERT INTO frames (task_id, number, name, path, width, height) VALUES (9, 0, 'a', '/a', 1, 1)"
+                )
+            )
+
+
+async def test_a_reader_sees_one_moment(store: Store) -> None:
+    async with store.read() as connection:
+        assert await task_rows.list_tasks(connection) == []
+        async with store.write() as writer:
+            await task_rows.add_task(writer, "street", LABELS)
+        assert await task_rows.list_tasks(connection) == []
+    assert await names(store) == ["street"]
