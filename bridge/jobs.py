@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from adapters.base import DownloadProgress, ModelCard
 from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, Task, TaskLabel
@@ -15,6 +14,7 @@ from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labe
 from bridge.owner import is_dead, owner_here
 from bridge.registry import Registry
 from bridge.runner import JobPlan, Progress, Runner, RunnerOptions
+from bridge.shapes import can_become
 from bridge.sinks.local import LocalSink
 from bridge.store import Store
 from bridge.store import jobs as rows
@@ -60,10 +60,13 @@ class Jobs:
             task = await task_rows.get_task(connection, spec.target)
             model = await model_rows.get_model(connection, spec.model_id)
         pairs, unmapped = await self._pairs(spec, model, task)
+        given = spec.mapping_id
         async with self.store.write() as connection:
             await task_rows.get_task(connection, task.id)  # either may have been removed meanwhile
             await model_rows.get_model(connection, model.id)
-            mapping = await model_rows.add_mapping(connection, model.id, task.id, pairs)
+            mapping = await model_rows.get_mapping(connection, given) if given is not None else None
+            if mapping is None or mapping.pairs != pairs:
+                mapping = await model_rows.add_mapping(connection, model.id, task.id, pairs)
             await model_rows.learn(connection, [(m, t, True) for m, t in spec.mapping.items() if t])
             resolved = {
                 "model": model.name,
@@ -113,6 +116,7 @@ class Jobs:
                 )
         if not pairs:
             raise InvalidRequest("The mapping is empty: nothing would be annotated.", code="nothing_matched")
+        _check_shapes(model.card, pairs, task.labels)
         return pairs, [label for label in dict.fromkeys(labels) if label not in pairs]
 
     async def get(self, job_id: int) -> Job:
@@ -212,6 +216,7 @@ class Jobs:
                 label_thresholds=job.spec.label_thresholds,
                 masks_as_polygons=job.spec.masks_as_polygons,
                 max_failure_rate=job.spec.max_failure_rate,
+                shapes=job.shapes_created,
             )
             runner = self._running[job.id] = Runner(self.store, predictor, sink, plan, options, on_progress)
             await runner.run()
@@ -220,7 +225,7 @@ class Jobs:
         """Cancel a queued or running job; batches in flight are finished. Raises Conflict where it has ended."""
         async with self.store.write() as connection:
             job = await rows.request_abort(connection, job_id)
-            if job.state is JobState.RUNNING and is_dead(job.owner):
+            if job.state is JobState.RUNNING and _is_abandoned(job):
                 job = await rows.cancel_abandoned(connection, job_id)
         runner = self._running.get(job_id)
         if runner is not None:
@@ -241,11 +246,18 @@ class Jobs:
             return await rows.requeue(connection, job_id, retry_failed=retry_failed, owner_is_dead=is_dead(job.owner))
 
     async def release_crashed(self) -> list[int]:
-        """Queue again the running jobs whose process has died or has let its lease run out."""
+        """Queue again the running jobs whose process has died or has let its lease run out; their ids.
+
+        One that was asked to end before its process died is cancelled instead.
+        """
         released = []
         async with self.store.write() as connection:
             for job in await rows.list_jobs(connection, state=JobState.RUNNING):
-                if is_dead(job.owner) or _has_run_out(job):
+                if not _is_abandoned(job):
+                    continue
+                if job.abort_requested:
+                    await rows.cancel_abandoned(connection, job.id)
+                else:
                     await rows.requeue(connection, job.id, retry_failed=False, owner_is_dead=True)
                     released.append(job.id)
         return released
@@ -276,6 +288,20 @@ def labels_of(card: ModelCard) -> Sequence[str]:
             hint="This version runs models with fixed labels.",
         )
     return card.labels
+
+
+def _check_shapes(card: ModelCard, pairs: Mapping[str, str], task_labels: Sequence[TaskLabel]) -> None:
+    """Raise InvalidRequest where a label is of a type that no shape of the model can become."""
+    types = {label.name: label.type for label in task_labels}
+    for model_label, task_label in pairs.items():
+        if not any(can_become(shape_type, types[task_label]) for shape_type in card.shape_types):
+            made = " and ".join(card.shape_types)
+            raise InvalidRequest(
+                f"{model_label!r} cannot become {task_label!r}: {card.name} makes {made}, the label is of type "
+                f"{types[task_label]}.",
+                hint="Map it to another label, or make one of type any.",
+                code="wrong_shape",
+            )
 
 
 def _matching_hint(matches: Sequence[LabelMatch]) -> str:
@@ -311,5 +337,5 @@ class _keeping:  # noqa: N801  (reads as a context manager)
                 await rows.renew(connection, self._lease, self._lease_s)
 
 
-def _has_run_out(job: Job) -> bool:
-    return job.lease_until is not None and job.lease_until < datetime.now(UTC)
+def _is_abandoned(job: Job) -> bool:
+    return is_dead(job.owner) or rows.has_run_out(job)

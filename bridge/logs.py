@@ -10,9 +10,9 @@ import structlog
 
 def configure_logging(level: str, form: str) -> None:
     """Send what is at least as severe as ``level`` to standard error, as ``console`` lines or ``json``."""
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
-    )
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    if form == "json":
+        renderer = structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -32,18 +32,26 @@ def match_labels(
     """One entry per model label, in the model's order; those without a match have ``best`` None.
 
     shape_types   what the model produces; a model of tags matches no rectangle label
+    learned       (model label, task label, accepted), oldest first: of two that were accepted the later one counts
     """
     kind = shape_types[0] if len(shape_types) == 1 else "any"
     unique = list(dict.fromkeys(model_labels))
     suggestions = labelmatch.suggest(
         [labelmatch.Label(name, type=kind) for name in unique],
         [labelmatch.Label(label.name, type=label.type, sublabels=label.sublabels) for label in task_labels],
-        learned=[labelmatch.LearnedPair(*pair) for pair in learned],
+        learned=[labelmatch.LearnedPair(*pair) for pair in _last_words(learned)],
     )
     ranked: dict[str, list[Suggestion]] = {name: [] for name in unique}
     for suggestion in suggestions:
         ranked[suggestion.model_label].append(suggestion)
     return [LabelMatch(name, found[0] if found else None, tuple(found[1:])) for name, found in ranked.items()]
+
+
+def _last_words(learned: LearnedPairs) -> list[tuple[str, str, bool]]:
+    """The pairs without those whose model label was later given another task label."""
+    pairs = list(learned)
+    last = {model_label: task_label for model_label, task_label, accepted in pairs if accepted}
+    return [pair for pair in pairs if not pair[2] or last[pair[0]] == pair[1]]
 
 
 def accepted_pairs(

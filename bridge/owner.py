@@ -13,25 +13,26 @@ def owner_here() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty where the system does not say."""
+    """When a process began, in the kernel's ticks; empty where the system does not say, or where it has ended.
+
+    A process that was killed and whose parent has not yet asked how it ended still has its number: state Z.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 
 
 def is_dead(owner: str | None) -> bool:
     """Whether the owner of a running job is a process of this machine that is no more."""
-    if owner is None:
+    host, pid, started = ["", "", "", *(owner or "").rsplit("/", 2)][-3:]
+    if host != socket.gethostname() or not pid.isdecimal():
         return False
-    host, pid_text, started = owner.rsplit("/", 2)
-    if host != socket.gethostname():
-        return False
-    pid = int(pid_text)
     try:
-        os.kill(pid, 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
-    return _started(pid) != started
+        return False  # somebody else's, and perhaps hidden from us
+    return _started(int(pid)) != started

@@ -71,7 +71,7 @@ def _pack(shape: Geometry) -> list[Any] | None:
         case Skeleton(points, scores):
             return ["skeleton", points.ravel().tolist(), scores.tolist()]
         case RotatedRectangle(x, y, width, height, rotation):
-            return ["rotated", x, y, width, height, rotation]
+            return ["rotated", *map(float, (x, y, width, height, rotation))]
         case WholeFrame():
             return ["frame"]
     return None

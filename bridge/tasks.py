@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bridge import formats
 from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
-from bridge.errors import BridgeError, InvalidRequest, NotFound
+from bridge.errors import InvalidRequest, NotFound
 from bridge.formats import ExportSummary
 from bridge.sources.files import Collected, ImageLimits, collect
 from bridge.store import Store
@@ -98,13 +98,18 @@ class Tasks:
         try:
             found = await asyncio.to_thread(collect, paths, extract_to=extracted, limits=self.limits)
             async with self.store.write() as connection:
-                if skip_known:
-                    known = await rows.frame_names(connection, task_id)
-                    found = replace(found, frames=[frame for frame in found.frames if frame.name not in known])
+                known = await rows.frame_names(connection, task_id) if skip_known else {}
+                again = [frame for frame in found.frames if frame.name in known]
+                found = replace(found, frames=[frame for frame in found.frames if frame.name not in known])
                 await rows.add_frames(connection, task_id, found.frames)
-        except (BridgeError, asyncio.CancelledError):
+        except BaseException:
             await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
             raise
+        for frame in again:  # unpacked a second time, for nobody
+            if Path(frame.path).is_relative_to(extracted):
+                await asyncio.to_thread(Path(frame.path).unlink, missing_ok=True)
+        if not found.frames:
+            await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
         return found
 
     async def remove(self, task_id: int) -> None:
