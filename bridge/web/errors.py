@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from bridge.errors import PREDICTOR_STATUS, BridgeError
 from bridge.web.guard import check_origin
@@ -23,6 +23,7 @@ ERROR_CODES: dict[str, str] = {
     "invalid_cursor": "The cursor is not one that this list gave.",
     "unknown_label": "A label is named that the model or the task does not have.",
     "nothing_matched": "No label of the model is matched to a label of the task.",
+    "wrong_shape": "A mapping pairs a task label with a model whose shapes it cannot hold.",
     "no_frames": "The job's selection of frames is empty.",
     "no_images": "Nothing of what was uploaded is an image.",
     "invalid_reference": "The text names no model that Hubbridge can use.",
@@ -101,11 +102,23 @@ def _of_http(error: web.HTTPException, request: web.Request) -> web.Response:
     known = {
         404: ("not_found", f"There is nothing at {request.path[:200]}.", "GET /v1/openapi.json lists every route."),
         413: ("too_large", "The body is larger than this route takes.", "JSON bodies may have 16 MB."),
-        417: ("expectation_failed", "The Expect header asks for something unknown.", "Only 100-continue is known."),
     }
     code, message, hint = known.get(error.status, ("invalid_request", f"The request is wrong: {error.reason}.", ""))
     refusal = BridgeError(message, hint=hint, code=code)
     refusal.status = error.status
+    return as_response(refusal)
+
+
+async def answer_expect(request: web.Request) -> web.StreamResponse | None:
+    """What a client hears that asks before it sends its body: go on, or 417 for another question."""
+    if request.headers["Expect"].lower() == "100-continue":
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return None
+    refusal = BridgeError(
+        "The Expect header asks for something unknown.", hint="Only 100-continue is known.", code="expectation_failed"
+    )
+    refusal.status = 417
     return as_response(refusal)
 
 

@@ -53,7 +53,11 @@ def read_query(request: web.Request, model: type[M]) -> M:
 async def read_json(request: web.Request, model: type[M]) -> M:
     """The body as JSON. Raises UnsupportedMediaType and InvalidRequest; too large is aiohttp's to refuse."""
     check_content_type(request, ("application/json",))
-    return parse_json(await request.read(), model)
+    try:
+        body = await request.read()
+    except web.RequestPayloadError as error:
+        raise InvalidRequest("The body is not sent as HTTP has it.", hint="Send it again.") from error
+    return parse_json(body, model)
 
 
 def parse_json(body: bytes, model: type[M]) -> M:
@@ -71,6 +75,9 @@ def parse_json(body: bytes, model: type[M]) -> M:
 
 def check_content_type(request: web.Request, allowed: tuple[str, ...]) -> str:
     """The media type of the body, in lower case. Raises UnsupportedMediaType."""
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedMediaType(f"The body is packed as {encoding[:40]!r}.", hint="Send it as it is.")
     given = request.headers.get("Content-Type", "")
     media = given.partition(";")[0].strip().lower()
     fits = any(

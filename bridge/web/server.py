@@ -18,7 +18,7 @@ from bridge.errors import InvalidRequest
 from bridge.live_server import announce_server, withdraw_server
 from bridge.settings import Settings
 from bridge.web.dispatch import make_handler
-from bridge.web.errors import add_headers, answer_errors
+from bridge.web.errors import add_headers, answer_errors, answer_expect
 from bridge.web.guard import refuse_open_beyond_loopback
 from bridge.web.metrics import Metrics
 from bridge.web.openapi import make_document
@@ -53,7 +53,7 @@ def make_web_app(service: App) -> web.Application:
     for route in ROUTES:
         # Numbers only, so that /v1/models/resolve is never taken for a model.
         path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
-        app.router.add_route(route.method, path, make_handler(route))
+        app.router.add_route(route.method, path, make_handler(route), expect_handler=answer_expect)
     return app
 
 
@@ -69,7 +69,9 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
         await asyncio.to_thread(remove_abandoned, settings.storage.folder)
         app = make_web_app(service)
         state = app[STATE]
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE_S, lingering_time=LINGER_S)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=PATIENCE_S, lingering_time=LINGER_S, auto_decompress=False
+        )
         await runner.setup()
         worker = asyncio.create_task(state.worker.run())
         try:

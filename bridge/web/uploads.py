@@ -41,6 +41,7 @@ CUT = (
     AssertionError,
     RuntimeError,
     aiohttp.ClientPayloadError,
+    web.RequestPayloadError,
     HttpProcessingError,
     web.HTTPException,
 )

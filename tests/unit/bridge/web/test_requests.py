@@ -228,3 +228,46 @@ async def test_an_unexpected_error_is_500_in_the_one_shape_and_says_nothing_of_t
     monkeypatch.setattr(type(api.server.state.service.tasks), "page", broken)
     message = await api.error("GET", "/v1/tasks", 500, "internal_error")
     assert "inside" not in message
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "nonsense"])
+async def test_a_packed_body_is_refused_whatever_is_in_it(api: Api, encoding: str) -> None:
+    headers = {**JSON, "Content-Encoding": encoding}
+    await api.error("POST", "/v1/tasks", 415, "unsupported_media_type", data=b"{}", headers=headers, compress=None)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (b"Transfer-Encoding: chunked", b"zz\r\n{}\r\n0\r\n\r\n", b"400"),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 2", b"{}", b"400"),
+        (b"Content-Length: -1", b"", b"400"),
+        (b"Content-Length: 2\r\nExpect: nothing", b"{}", b"417"),
+        (b"X-Long: " + b"x" * 20_000, b"", b"400"),
+    ],
+)
+async def test_what_is_no_http_is_a_4xx(api: Api, head: bytes, body: bytes, status: bytes) -> None:
+    url = URL(api.server.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    host = f"Host: {url.host}:{url.port}\r\nConnection: close\r\nContent-Type: application/json\r\n".encode()
+    writer.write(b"POST /v1/tasks HTTP/1.1\r\n" + host + head + b"\r\n\r\n" + body)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    assert answer.split(b" ", 2)[1] == status, answer
+    assert status != b"417" or b"expectation_failed" in answer
+
+
+async def test_a_client_that_asks_before_it_sends_is_told_to_go_on(api: Api) -> None:
+    url = URL(api.server.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    body = TASK.encode() + b"}"
+    writer.write(
+        f"POST /v1/tasks HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nConnection: close\r\nExpect: 100-continue\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(5):
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        writer.write(body)
+        assert b"HTTP/1.1 201" in await reader.read()
+    writer.close()
