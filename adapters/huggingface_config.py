@@ -93,6 +93,11 @@ def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
             )
         Preprocessor.from_config(folder.preprocessor)  # transformers has its own for what we do not know
     labels, notes = (None, ()) if kind.open_vocabulary else read_labels(folder.config)
+    further: dict[str, Any] = {}
+    if kind.skeleton:
+        experts = (folder.config.get("backbone_config") or {}).get("num_experts", 1)
+        further = {"sublabels": list(labels or ()), "experts": experts}
+        labels = (kind.skeleton,)
     wanted = {CONFIG, PREPROCESSOR, *weights.files, *(TEXT_FILES if kind.texts else ())}
     files = [file for file in folder.files if file.path in wanted]
     return ModelCard(
@@ -113,6 +118,7 @@ def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
             **folder.location,
             "kind": name,
             "model_type": str(folder.config.get("model_type", "")),
+            **further,
             "weights": weights.main,
             "files": [file.as_json() for file in files],
         },

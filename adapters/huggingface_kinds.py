@@ -44,7 +44,7 @@ _KINDS_BY_MODEL_TYPE = {
 }
 
 # Which model types of a kind can be read; a kind that is not here takes every one that transformers loads.
-_MODEL_TYPES = {"object-detection": tuple(sorted(SCORES_OF))}
+_MODEL_TYPES = {"object-detection": tuple(sorted(SCORES_OF)), "keypoint-detection": ("vitpose",)}
 
 
 def kind_of_config(config: Mapping[str, Any]) -> str | None:

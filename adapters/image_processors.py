@@ -12,13 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from adapters.base import FloatArray
+
 Size = tuple[int, int]  # height and width
 Resize = Callable[[int, int], Size]  # of the picture -> of the resized picture
 
 BILINEAR, BICUBIC = 2, 3  # as Pillow counts them
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _HALF = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
-_CLIP = {
+CLIP_NORMAL = {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
     "image_std": (0.26862954, 0.26130258, 0.27577711),
 }
@@ -176,12 +180,12 @@ def _edge(
 
 _DETR = {"size": _DETR_SIZE, "resample": BILINEAR, "do_normalize": True, "do_pad": True, "_longest": 1333, **_IMAGENET}
 _MASKFORMER = {**_DETR, "do_pad": False, "size_divisor": 32}
-_OPENAI = _edge(224, BICUBIC, _CLIP)
+_OPENAI = _edge(224, BICUBIC, CLIP_NORMAL)
 
 PROCESSORS: dict[str, Processor] = {
     "BeitImageProcessor": Processor(_square(224, BICUBIC, _HALF, crop_size={"height": 224, "width": 224})),
     "BitImageProcessor": Processor(_OPENAI),
-    "BlipImageProcessor": Processor(_square(384, BICUBIC, _CLIP)),
+    "BlipImageProcessor": Processor(_square(384, BICUBIC, CLIP_NORMAL)),
     "CLIPImageProcessor": Processor(_OPENAI),
     "ChineseCLIPImageProcessor": Processor(_OPENAI),
     "ConditionalDetrImageProcessor": Processor(_DETR),
@@ -208,7 +212,7 @@ PROCESSORS: dict[str, Processor] = {
     ),
     "OneFormerImageProcessor": Processor({**_DETR, "do_pad": False}),
     "OwlViTImageProcessor": Processor(
-        _square(768, BICUBIC, _CLIP, crop_size={"height": 768, "width": 768}, do_center_crop=False)
+        _square(768, BICUBIC, CLIP_NORMAL, crop_size={"height": 768, "width": 768}, do_center_crop=False)
     ),
     "PoolFormerImageProcessor": Processor(_edge(224, BICUBIC, _IMAGENET, crop_pct=0.9), _poolformer),
     "PvtImageProcessor": Processor(_square(224, BICUBIC, _IMAGENET)),
@@ -224,3 +228,19 @@ def plain_name(config: Mapping[str, Any]) -> str:
     """The processor's name without the suffixes that tell its form (Fast, Pil) or its age (FeatureExtractor)."""
     name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
     return name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+
+
+def scale_and_bias(options: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
+    """byte * scale + bias = (byte * rescale_factor - image_mean) / image_std, each step only where it is wanted."""
+    factor = float(options.get("rescale_factor", 1 / 255)) if options.get("do_rescale", True) else 1.0
+    offset = 1.0 if options.get("rescale_offset") and options.get("do_rescale", True) else 0.0
+    mean, std = np.zeros(3), np.ones(3)
+    given = np.broadcast_to(np.asarray(options.get("image_std", _IMAGENET["image_std"]), np.float64), 3)
+    if options["do_normalize"] and not options.get("_never_normalizes"):
+        mean = np.broadcast_to(np.asarray(options.get("image_mean", _IMAGENET["image_mean"]), np.float64), 3)
+        std = given
+    if options.get("include_top"):  # EfficientNet divides by the deviation once more
+        std = std * given
+    if not std.all():
+        raise ValueError("image_std holds a zero")
+    return (factor / std).astype(np.float32), ((-mean - offset) / std).astype(np.float32)

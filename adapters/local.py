@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from adapters.base import Detections, ModelCard, PredictOptions
 from adapters.errors import BadFrame, BadOutput, OutOfMemory, PredictorError
@@ -28,6 +28,16 @@ _PREPARERS = max(2, min(4, os.cpu_count() or 2))
 
 # How the engines say that memory ran out; none of them has a class for it on a CPU.
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "can't allocate memory", "bad_alloc", "bad allocation")
+
+
+class Steps(Protocol[P, R]):
+    """The three steps of one call; see ``LocalPredictor``."""
+
+    def prepare(self, frame: Frame) -> P: ...
+
+    def forward(self, batch: Sequence[P]) -> Sequence[R]: ...
+
+    def finish(self, raw: R, frame: Frame) -> Detections: ...
 
 
 class LocalPredictor(ABC, Generic[P, R]):
@@ -54,19 +64,29 @@ class LocalPredictor(ABC, Generic[P, R]):
     def finish(self, raw: R, frame: Frame) -> Detections:
         """The detections of one frame in its pixels, unfiltered. Whatever it raises becomes BadOutput."""
 
+    def steps(self, options: PredictOptions) -> Steps[P, R]:
+        """Who takes the steps of a call: the model itself, or one that is bound to the call's prompts."""
+        return self
+
     def release(self) -> None:
         """Let go of the model; called once, after the last forward pass."""
 
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         """See ``Predictor.predict``. A cancelled call ends at once; what its threads still do is thrown away."""
         self._check_open()
-        prepared = await self._prepare_all(frames)
+        return await self.predict_with(await self._run(self._preparers, partial(self.steps, options)), frames, options)
+
+    async def predict_with(
+        self, steps: Steps[P, R], frames: Sequence[Frame], options: PredictOptions
+    ) -> list[Detections]:
+        """As ``predict``, by the steps given."""
+        prepared = await self._prepare_all(steps, frames)
         results: list[Detections] = []
         for start in range(0, len(prepared), self.card.limits.max_batch):
             batch = prepared[start : start + self.card.limits.max_batch]
-            raws = await self._run(self._worker, partial(self._forward, batch))
+            raws = await self._run(self._worker, partial(self._forward, steps, batch))
             part = frames[start : start + len(batch)]
-            results += await self._run(self._preparers, partial(self._finish_all, raws, part, options))
+            results += await self._run(self._preparers, partial(self._finish_all, steps, raws, part, options))
         return results
 
     async def close(self) -> None:
@@ -105,17 +125,17 @@ class LocalPredictor(ABC, Generic[P, R]):
                 self._check_open()
             raise
 
-    async def _prepare_all(self, frames: Sequence[Frame]) -> list[P]:
-        steps = [self._run(self._preparers, partial(self._prepare, frame)) for frame in frames]
-        outcomes = await asyncio.gather(*steps, return_exceptions=True)
+    async def _prepare_all(self, steps: Steps[P, R], frames: Sequence[Frame]) -> list[P]:
+        calls = [self._run(self._preparers, partial(self._prepare, steps, frame)) for frame in frames]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         for outcome in outcomes:  # the first bad frame in the caller's order, whichever was found first
             if isinstance(outcome, BaseException):
                 raise outcome
         return outcomes  # type: ignore[return-value]  # the exceptions are gone
 
-    def _prepare(self, frame: Frame) -> P:
+    def _prepare(self, steps: Steps[P, R], frame: Frame) -> P:
         try:
-            return self.prepare(frame)
+            return steps.prepare(frame)
         except PredictorError:
             raise
         except MemoryError as error:
@@ -123,9 +143,9 @@ class LocalPredictor(ABC, Generic[P, R]):
         except Exception as error:
             raise BadFrame(frame.id, f"{frame.id} cannot be prepared for the model: {first_line(error)}.") from error
 
-    def _forward(self, batch: Sequence[P]) -> Sequence[R]:
+    def _forward(self, steps: Steps[P, R], batch: Sequence[P]) -> Sequence[R]:
         try:
-            raws = self.forward(batch)
+            raws = steps.forward(batch)
         except PredictorError:
             raise
         except Exception as error:
@@ -134,12 +154,14 @@ class LocalPredictor(ABC, Generic[P, R]):
             raise BadOutput(f"The model answered {len(raws)} results for {len(batch)} frames.")
         return raws
 
-    def _finish_all(self, raws: Sequence[R], frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
-        return [self._finish(raw, frame, options) for raw, frame in zip(raws, frames, strict=True)]
+    def _finish_all(
+        self, steps: Steps[P, R], raws: Sequence[R], frames: Sequence[Frame], options: PredictOptions
+    ) -> list[Detections]:
+        return [self._finish(steps, raw, frame, options) for raw, frame in zip(raws, frames, strict=True)]
 
-    def _finish(self, raw: R, frame: Frame, options: PredictOptions) -> Detections:
+    def _finish(self, steps: Steps[P, R], raw: R, frame: Frame, options: PredictOptions) -> Detections:
         try:
-            detections = self.finish(raw, frame)
+            detections = steps.finish(raw, frame)
         except PredictorError:
             raise
         except Exception as error:

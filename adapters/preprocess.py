@@ -16,10 +16,7 @@ from PIL import Image
 
 from adapters.base import FloatArray
 from adapters.errors import Unsupported
-from adapters.image_processors import PROCESSORS, Resize, Size, plain_name, read_size
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+from adapters.image_processors import PROCESSORS, Resize, Size, plain_name, read_size, scale_and_bias
 
 Pixels = NDArray[np.uint8]
 
@@ -92,7 +89,7 @@ class Preprocessor:
             resize, crop = processor.resize(options) if options.get("do_resize", True) else (None, None)
             crops = [each for each in (crop, _read_crop(options)) if each]
             pad_to = _read_pad(options)
-            scale, bias = _scale_and_bias(options)
+            scale, bias = scale_and_bias(options)
             return cls(
                 resize=resize,
                 resample=Image.Resampling(options.get("resample", Image.Resampling.BILINEAR)),
@@ -170,19 +167,3 @@ def _read_crop(options: Mapping[str, Any]) -> Size | None:
 def _read_pad(options: Mapping[str, Any]) -> Size | None:
     size = options.get("pad_size")
     return (int(size["height"]), int(size["width"])) if options.get("do_pad") and size else None
-
-
-def _scale_and_bias(options: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
-    """byte * scale + bias = (byte * rescale_factor - image_mean) / image_std, each step only where it is wanted."""
-    factor = float(options.get("rescale_factor", 1 / 255)) if options.get("do_rescale", True) else 1.0
-    offset = 1.0 if options.get("rescale_offset") and options.get("do_rescale", True) else 0.0
-    mean, std = np.zeros(3), np.ones(3)
-    given = np.broadcast_to(np.asarray(options.get("image_std", _IMAGENET_STD), np.float64), 3)
-    if options["do_normalize"] and not options.get("_never_normalizes"):
-        mean = np.broadcast_to(np.asarray(options.get("image_mean", _IMAGENET_MEAN), np.float64), 3)
-        std = given
-    if options.get("include_top"):  # EfficientNet divides by the deviation once more
-        std = std * given
-    if not std.all():
-        raise ValueError("image_std holds a zero")
-    return (factor / std).astype(np.float32), ((-mean - offset) / std).astype(np.float32)

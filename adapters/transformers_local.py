@@ -16,9 +16,12 @@ from adapters.base import ModelCard
 from adapters.errors import Unsupported
 from adapters.huggingface_config import PREPROCESSOR
 from adapters.image_processors import PROCESSORS, plain_name
+from adapters.keypoint_model import KeypointModel, load_keypoints
 from adapters.local import first_line
 from adapters.local_model import Arrays, LocalModel
+from adapters.owlv2_preprocess import Owlv2Preprocessor
 from adapters.preprocess import FrameToTensor, Pixels, Preprocessor, Tensor
+from adapters.prompted_model import PromptedModel, load_prompted
 from adapters.readers import kind_of, make_constants, make_reader
 
 
@@ -52,13 +55,17 @@ class LibraryPreprocessor:
         return Tensor(values, values.shape[1], values.shape[2])
 
 
-def load_transformers(card: ModelCard, folder: Path) -> LocalModel:
+def load_transformers(card: ModelCard, folder: Path) -> LocalModel | PromptedModel | KeypointModel:
     """From the card's files in ``folder``; blocks. No code of the model's is run, and no pickle read.
 
     Raises Unsupported where transformers cannot load it.
     """
-    to_tensor = load_preprocessor(card, folder)
     engine = TransformersEngine(load_model(card, folder), kind_of(card).outputs)
+    if kind_of(card).skeleton:
+        return load_keypoints(card, folder, engine)
+    to_tensor = load_preprocessor(card, folder)
+    if kind_of(card).open_vocabulary:
+        return load_prompted(card, folder, to_tensor, engine)
     padded = isinstance(to_tensor, Preprocessor) and to_tensor.pad_to is not None
     return LocalModel(
         card,
@@ -96,6 +103,8 @@ def best_device() -> str:
 def load_preprocessor(card: ModelCard, folder: Path) -> FrameToTensor:
     """Ours where we know the image processor, else the library's. Raises Unsupported."""
     config = json.loads((folder / PREPROCESSOR).read_text("utf-8"))
+    if plain_name(config) == "Owlv2ImageProcessor":
+        return Owlv2Preprocessor.from_config(config)
     if plain_name(config) in PROCESSORS:
         return Preprocessor.from_config(config)
     try:

@@ -28,6 +28,7 @@ class Kind:
     open_vocabulary   labels come with the call
     onnx         whether the reader takes an exported graph's outputs as well
     texts        whether the model reads texts, and so needs its tokenizer's files
+    skeleton     the one label of a pose model; what its config calls labels are the joints
     """
 
     task_type: str
@@ -39,6 +40,7 @@ class Kind:
     open_vocabulary: bool = False
     onnx: bool = True
     texts: bool = False
+    skeleton: str = ""
 
 
 KINDS: dict[str, Kind] = {
@@ -79,6 +81,36 @@ KINDS: dict[str, Kind] = {
         ("logits", "pred_masks"),
         "adapters.readers.universal",
         onnx=False,
+    ),
+    "keypoint-detection": Kind(
+        "keypoint-detection",
+        ("skeleton",),
+        "VitPoseForPoseEstimation",  # there is no automatic class
+        ("heatmaps",),
+        "adapters.readers.keypoints",
+        onnx=False,
+        skeleton="person",
+    ),
+    "zero-shot-image-classification": Kind(
+        "zero-shot-image-classification",
+        ("tag",),
+        "AutoModelForZeroShotImageClassification",
+        ("logits_per_image",),
+        "adapters.readers.zero_shot",
+        open_vocabulary=True,
+        onnx=False,
+        texts=True,
+    ),
+    "zero-shot-object-detection": Kind(
+        "zero-shot-object-detection",
+        ("rectangle",),
+        "AutoModelForZeroShotObjectDetection",
+        ("logits", "pred_boxes"),
+        "adapters.readers.zero_shot",
+        threshold=0.2,
+        open_vocabulary=True,
+        onnx=False,
+        texts=True,
     ),
 }
 

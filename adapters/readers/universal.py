@@ -39,28 +39,33 @@ def make_reader(card: ModelCard, folder: Path) -> Reader:
     """The post-processing of the model's own image processor. Raises Unsupported where it has none."""
     labels, form = card.labels or (), form_of(card.name)
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-        post_process = getattr(processor, f"post_process_{form}_segmentation")
+        post_process = getattr(_processor(card, folder), f"post_process_{form}_segmentation")
     except Exception as error:  # transformers raises many kinds
         raise Unsupported(f"{card.name} has no post-processing for {form} masks: {first_line(error)}.") from error
-
-    # Without it, a later instance would cut pixels out of an earlier one.
-    overlapping = (
-        {"return_binary_maps": True} if "return_binary_maps" in inspect.signature(post_process).parameters else {}
-    )
+    wanted = {
+        "return_binary_maps": True,  # without it, a later instance would cut pixels out of an earlier one
+        "label_ids_to_fuse": set(),  # nothing says which labels are "stuff"; unset is the same, with a warning
+    }
+    options = {name: wanted[name] for name in wanted if name in inspect.signature(post_process).parameters}
 
     def read(outputs: Outputs, tensor: Tensor, frame: Frame) -> Detections:
         if not all(np.isfinite(value).all() for value in outputs.values()):
             raise BadOutput("The model answered numbers that are not finite (NaN or infinite).")
         answer = _Answer({name: torch.from_numpy(value)[None] for name, value in outputs.items()})
-        (result,) = post_process(answer, target_sizes=[(frame.height, frame.width)], **overlapping)
+        (result,) = post_process(answer, target_sizes=[(frame.height, frame.width)], **options)
         if form == SEMANTIC:
             return label_masks(result.numpy(), labels)
         return masks(list(segments(result)), labels)
 
     return read
+
+
+def _processor(card: ModelCard, folder: Path) -> Any:
+    if card.settings["model_type"] == "oneformer":  # its own wants torchvision for what MaskFormer's does without
+        return transformers.MaskFormerImageProcessorPil()
+    return transformers.AutoImageProcessor.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, backend="pil"
+    )
 
 
 def segments(result: dict[str, Any]) -> Sequence[tuple[int, float, NDArray[np.bool_]]]:
