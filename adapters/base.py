@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adapters.errors import BadOutput
 from adapters.frame import Frame
+from adapters.network import HttpPolicy
 
 SHAPE_TYPES = ("rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag")
 MAX_DETECTIONS = 300  # of one frame, as results are stored
@@ -296,6 +297,8 @@ class Context:
     engine      ``auto``, or the engine that the user asked for
     endpoints   provider -> base URL that the operator configured
     progress    told about downloads; may be called from any thread
+    run         ``auto``, ``local`` or ``hosted``: where a model runs that could run in both places
+    http        which hosts may be asked, and how; without anything configured, public ones over https
     """
 
     cache_dir: Path
@@ -304,6 +307,8 @@ class Context:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     progress: Callable[[DownloadProgress], None] = lambda progress: None
     offline: bool = False
+    run: str = "auto"
+    http: HttpPolicy = field(default_factory=HttpPolicy)
 
 
 class Predictor(Protocol):

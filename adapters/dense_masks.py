@@ -20,7 +20,30 @@ def mask_of(bits: NDArray[np.bool_]) -> tuple[Mask, tuple[float, float, float, f
     return Mask(bits.shape[0], bits.shape[1], encoded["counts"]), box
 
 
+def bits_of(mask: Mask) -> NDArray[np.uint8]:
+    """u8[height, width] of 0 and 1, of a mask that we made ourselves: its counts are not checked.
+
+    COCO's text has six bits a character from '0': five of a number, lowest first, and one that says that more follow;
+    from the fourth run on a number is the difference to the run two before. (pycocotools' own decoder warns under
+    NumPy 2.)
+    """
+    runs: list[int] = []
+    number, shift = 0, 0
+    for character in mask.counts:
+        code = character - 48
+        number |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            number -= 1 << shift
+        runs.append(number + runs[-2] if len(runs) > 2 else number)
+        number, shift = 0, 0
+    values = (np.arange(len(runs)) & 1).astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(values, runs).reshape(mask.width, mask.height).T)
+
+
 def resized_mask(mask: Mask, width: int, height: int) -> tuple[Mask, tuple[float, float, float, float]] | None:
     """The mask at another size, by nearest neighbour; None where nothing of it is left."""
-    bits = coco.decode({"size": [mask.height, mask.width], "counts": mask.counts})
-    return mask_of(cv2.resize(bits, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool))
+    resized = cv2.resize(bits_of(mask), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return mask_of(resized.astype(bool))

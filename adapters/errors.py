@@ -67,7 +67,11 @@ class RateLimited(Transient):
 
 
 class Unavailable(Transient):
-    """The host cannot be reached, is loading the model, or failed on its side."""
+    """The host cannot be reached, is loading the model, or failed on its side; ``retry_after`` as in RateLimited."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class PredictTimeout(Transient):

@@ -48,6 +48,16 @@ class Hub:
         with self._named_errors(repo_id, revision):
             return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=_TIMEOUT_S)
 
+    def inference_status(self, repo_id: str) -> dict[str, str] | None:
+        """Inference provider -> ``live``, ``staging`` or ``error``, for those behind the router that know the model.
+        None from a hub that says nothing of them."""
+        api = HfApi(endpoint=self.endpoint, token=self.token or False)
+        with self._named_errors(repo_id, None):
+            info = api.model_info(repo_id, expand=["inferenceProviderMapping"], timeout=_TIMEOUT_S)
+            if info.inference_provider_mapping is None:
+                return None
+            return {str(each.provider): str(each.status) for each in info.inference_provider_mapping}
+
     def read(self, repo_id: str, commit: str, path: str) -> bytes:
         """A small file."""
         with self._named_errors(repo_id, commit, path):

@@ -25,12 +25,12 @@ _HUGGING_FACE_LOCAL = "adapters.huggingface_local:HuggingFaceLocal"
 
 # Reference kind -> the provider that its cards carry, and "module:class" of the adapter.
 ADAPTERS: dict[type, tuple[str, str]] = {
-    HuggingFaceModel: ("huggingface", _HUGGING_FACE_LOCAL),
+    HuggingFaceModel: ("huggingface", "adapters.huggingface:HuggingFace"),
+    HuggingFaceEndpoint: ("huggingface-hosted", "adapters.huggingface_hosted:HuggingFaceHosted"),
     LocalFolder: ("local", _HUGGING_FACE_LOCAL),
 }
 
 _NAMES: dict[type, str] = {
-    HuggingFaceEndpoint: "a hosted Hugging Face endpoint",
     RoboflowVersion: "a Roboflow model",
     InferenceServerModel: "a model of a Roboflow inference server",
     NuclioFunction: "a Nuclio function",

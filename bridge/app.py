@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bridge.jobs import Jobs
+from bridge.net import endpoints, http_policy
 from bridge.registry import Registry
 from bridge.runner import RunnerOptions
 from bridge.secrets import SecretBox
@@ -40,7 +41,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         store=store,
         secrets=SecretBox.from_settings(settings),
         cache_dir=folder / "models",
-        endpoints={"huggingface": settings.huggingface.base_url},
+        endpoints=endpoints(settings),
+        http=http_policy(settings),
         environment_secrets={k: os.environ[v] for k, v in SECRET_VARIABLES.items() if os.environ.get(v)},
         engine=settings.models.engine,
         keep_loaded=settings.models.keep_loaded,

@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from adapters import providers
 from adapters.base import Context, DownloadProgress, ModelCard, Predictor
 from adapters.errors import PredictorError
+from adapters.network import HttpPolicy
 from adapters.references import Parsed, parse_reference
+from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
 from bridge.errors import InvalidRequest, NotFound, from_predictor
 from bridge.secrets import SecretBox
@@ -22,6 +25,9 @@ from bridge.store import Store
 from bridge.store import models as rows
 
 Progress = Callable[[DownloadProgress], None]
+
+PLACES = ("auto", "local", "hosted")  # where a model can be wanted to run
+_DEFAULT_HOSTS: Mapping[str, str] = {str(kind): host for kind, host in DEFAULT_HOSTS.items()}
 
 _SLUG = re.compile(r"[^a-z0-9]+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # as CVAT takes function ids
@@ -53,23 +59,26 @@ class Registry:
     engine: str = "auto"
     keep_loaded: int = 2
     offline: bool = False
+    http: HttpPolicy = field(default_factory=HttpPolicy)
     _loaded: dict[tuple[int, str], _Loaded] = field(default_factory=dict)  # least recently used first
     _locks: dict[int, asyncio.Lock] = field(default_factory=dict)
 
-    async def resolve(self, text: str, *, engine: str | None = None) -> ModelCard:
+    async def resolve(self, text: str, *, engine: str | None = None, run: str = "auto") -> ModelCard:
         """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept."""
-        parsed = _parse(text, self.endpoints.get("huggingface", ""))
-        return await self._resolve(parsed, engine)
+        return await self._resolve(_parse(text, self.endpoints.get("huggingface", "")), engine, run)
 
-    async def add(self, text: str, *, name: str | None = None, engine: str | None = None) -> tuple[Model, bool]:
+    async def add(
+        self, text: str, *, name: str | None = None, engine: str | None = None, run: str = "auto"
+    ) -> tuple[Model, bool]:
         """Register a model; the same model and revision a second time is the first again.
 
+        ``run``: auto, local or hosted, for a model that could run in both places.
         Returns the model and whether it is new. A key that was part of the URL becomes a connection.
         """
         if name is not None and not NAME.fullmatch(name):
             raise _bad_name(name)
         parsed = _parse(text, self.endpoints.get("huggingface", ""))
-        card = await self._resolve(parsed, engine)
+        card = await self._resolve(parsed, engine, run)
         for found in parsed.secrets:
             await self.connect(found.kind, found.host, found.value)
         async with self.store.write() as connection:
@@ -195,8 +204,10 @@ class Registry:
                 return
             await self._loaded.pop(key).predictor.close()
 
-    async def _resolve(self, parsed: Parsed, engine: str | None) -> ModelCard:
-        context = await self._context(engine=engine)
+    async def _resolve(self, parsed: Parsed, engine: str | None, run: str) -> ModelCard:
+        if run not in PLACES:
+            raise InvalidRequest(f"A model cannot run {run[:50]!r}.", hint=f"Choose one of {', '.join(PLACES)}.")
+        context = replace(await self._context(engine=engine), run=run)
         if parsed.secrets:  # a key that came with the URL counts before it is stored
             given = {(found.kind, found.host): found.value for found in parsed.secrets}
             known = context.secret
@@ -211,7 +222,7 @@ class Registry:
         def secret(kind: str, host: str) -> str | None:
             token = encrypted.get((kind, host)) or encrypted.get((kind, ""))
             if token is None:
-                return self.environment_secrets.get(kind)
+                return self.environment_secrets.get(kind) if self._is_usual(kind, host) else None
             return self.secrets.decrypt(token).get_secret_value()
 
         return Context(
@@ -221,7 +232,13 @@ class Registry:
             endpoints=self.endpoints,
             progress=progress,
             offline=self.offline,
+            http=self.http,
         )
+
+    def _is_usual(self, kind: str, host: str) -> bool:
+        """Whether a key without a host is meant for this one: the vendor's own, or the one configured in its place."""
+        configured = (urlsplit(url).netloc for name, url in self.endpoints.items() if name.startswith(kind))
+        return host in {_DEFAULT_HOSTS.get(kind) or host, *configured}
 
 
 @contextmanager

@@ -35,6 +35,13 @@ Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+def by_commas(value: object) -> object:
+    """A list that the environment gives as text."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,11 +84,42 @@ class HuggingFaceSettings(Section):
         pattern=r"^(https?://\S+)?$",
         description="Base URL of the hub. Empty: HF_ENDPOINT, or https://huggingface.co.",
     )
+    router: str = Field(
+        default="https://router.huggingface.co",
+        pattern=r"^https?://\S+$",
+        description="Base URL of hosted inference; its models stand below /hf-inference/models/.",
+    )
 
     @property
     def base_url(self) -> str:
         """The hub to ask, without a slash at the end."""
         return (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+class RoboflowSettings(Section):
+    api: str = Field(
+        default="https://api.roboflow.com",
+        pattern=r"^https?://\S+$",
+        description="Base URL that workspaces, projects and versions are looked up at.",
+    )
+    inference: str = Field(
+        default="https://serverless.roboflow.com",
+        pattern=r"^https?://\S+$",
+        description="Base URL that predicts; an older one is https://detect.roboflow.com.",
+    )
+
+
+class NetworkSettings(Section):
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts (host or host:port) that models may be on though their address is private or they speak "
+        "plain http; stored default keys are sent to them (in the environment: by commas).",
+    )
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return by_commas(value)
 
 
 class JobsSettings(Section):
@@ -139,9 +177,7 @@ class ServerSettings(Section):
     @field_validator("server_folders", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        return by_commas(value)
 
 
 class SecretsSettings(Section):
@@ -166,6 +202,8 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     models: ModelsSettings = ModelsSettings()
     huggingface: HuggingFaceSettings = HuggingFaceSettings()
+    roboflow: RoboflowSettings = RoboflowSettings()
+    network: NetworkSettings = NetworkSettings()
     jobs: JobsSettings = JobsSettings()
     images: ImagesSettings = ImagesSettings()
     archives: ArchivesSettings = ArchivesSettings()

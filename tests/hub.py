@@ -39,6 +39,7 @@ class Repository:
     disabled: bool = False
     moved_to: str | None = None
     branches: tuple[str, ...] = ("main",)
+    served: str | None = None  # its status at the Inference API: live, staging, error
 
     @property
     def files(self) -> dict[str, Path]:
@@ -148,6 +149,8 @@ class HubServer:
             return self._tree(request, repository)
         if verb == ["resolve"]:
             return await self._resolve(request, repository, "/".join(rest[1:]), cut)
+        if "inferenceProviderMapping" in request.query.getall("expand", []):
+            return web.json_response({"_id": "1", "id": repo_id, "inferenceProviderMapping": _providers(repository)})
         return web.json_response(_info(repo_id, repository, blobs=request.query.get("blobs") == "true"))
 
     def _refuse(self, request: web.Request, repository: Repository | None, to_files: bool) -> web.Response | None:
@@ -259,6 +262,12 @@ def _info(repo_id: str, repository: Repository, blobs: bool) -> dict[str, Any]:
         **({"pipeline_tag": repository.pipeline_tag} if repository.pipeline_tag else {}),
         **({"cardData": {"license": repository.licence}} if repository.licence else {}),
     }
+
+
+def _providers(repository: Repository) -> dict[str, Any]:
+    if repository.served is None:
+        return {}
+    return {"hf-inference": {"status": repository.served, "providerId": "x", "task": repository.pipeline_tag}}
 
 
 def _tree_entry(path: str, file: Path) -> dict[str, Any]:

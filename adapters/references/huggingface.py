@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from adapters.errors import InvalidReference
+from adapters.references.hints import hints_of
 from adapters.references.kinds import (
     ENDPOINT_DOMAIN,
     PLAIN_REF,
@@ -54,7 +55,7 @@ def from_url(url: Pasted) -> HuggingFaceModel | HuggingFaceEndpoint:
     if url.host in ROUTER_HOSTS:
         return _from_router(url.segments)
     if url.host.endswith(ENDPOINT_DOMAIN):
-        return HuggingFaceEndpoint(f"https://{url.netloc}" + _plain_path(url.segments))
+        return _endpoint(f"https://{url.netloc}", url)
     if url.host.endswith("hf.space"):
         raise _not_a_model("Space")
     if url.host in {"ui.endpoints.huggingface.co", "endpoints.huggingface.co"}:
@@ -67,7 +68,16 @@ def from_url(url: Pasted) -> HuggingFaceModel | HuggingFaceEndpoint:
 
 def custom_endpoint(url: Pasted) -> HuggingFaceEndpoint:
     """Any URL that the user has called an endpoint with ``hf-endpoint+``."""
-    return HuggingFaceEndpoint(url.base_url + _plain_path(url.segments))
+    return _endpoint(url.base_url, url)
+
+
+def _endpoint(base_url: str, url: Pasted) -> HuggingFaceEndpoint:
+    hints = hints_of(url)
+    model = ""
+    if hints.model:
+        segments = tuple(segment for segment in hints.model.split("/") if segment)
+        model = from_id(segments).repo_id
+    return HuggingFaceEndpoint(base_url + _plain_path(url.segments), model, hints.task, hints.labels)
 
 
 def from_page(segments: tuple[str, ...]) -> HuggingFaceModel:

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from adapters.references.hints import fragment
+
 # The only revisions that hold a slash and are nevertheless written plainly, as the hub does.
 PLAIN_REF = re.compile(r"refs/(?:pr/\d+|convert/[A-Za-z0-9_-]+)")
 ROUTER = "https://router.huggingface.co/hf-inference/models/"
@@ -42,9 +44,16 @@ class HuggingFaceModel:
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceEndpoint:
-    """A URL that answers as Hugging Face's hosted inference does: the router, or a dedicated endpoint."""
+    """A URL that answers as Hugging Face's hosted inference does: the router, or a dedicated endpoint.
+
+    An endpoint does not say what it serves. ``model`` names it: a model's id on the hub. Where the hub has no such
+    model, ``task`` (as the hub spells task types) and ``labels`` say it.
+    """
 
     url: str
+    model: str = ""
+    task: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def repo_id(self) -> str | None:
@@ -55,7 +64,7 @@ class HuggingFaceEndpoint:
     def canonical(self) -> str:
         host = urlsplit(self.url).hostname or ""
         known = self.repo_id is not None or host.endswith(ENDPOINT_DOMAIN)
-        return self.url if known else f"hf-endpoint+{self.url}"
+        return (self.url if known else f"hf-endpoint+{self.url}") + fragment(self.model, self.task, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +84,39 @@ class RoboflowVersion:
 
 @dataclass(frozen=True, slots=True)
 class InferenceServerModel:
-    """A Roboflow model served by a self-hosted inference server at ``base_url`` (scheme, host and port only)."""
+    """A Roboflow model served by a self-hosted inference server at ``base_url`` (scheme, host and port only).
+
+    The server does not name the labels; ``labels`` does, for those who have no account that could be asked.
+    """
 
     base_url: str
     project: str
     version: int
+    labels: tuple[str, ...] = ()
 
     @property
     def canonical(self) -> str:
-        return f"{self.base_url}/{self.project}/{self.version}"
+        return f"{self.base_url}/{self.project}/{self.version}{fragment(labels=self.labels)}"
 
 
 @dataclass(frozen=True, slots=True)
 class NuclioFunction:
-    """A function behind the Nuclio dashboard at ``base_url``; without ``function``, the URL of the function's own
-    HTTP trigger, which is called directly."""
+    """A function behind the Nuclio dashboard at ``base_url``.
+
+    function   its name; empty where a dashboard was named and no function of it, so that there is a choice to make;
+               None where ``base_url`` is the function's own HTTP trigger, which is called directly
+    labels     of a function that is called directly: nobody can be asked for them
+    """
 
     base_url: str
     function: str | None
+    labels: tuple[str, ...] = ()
 
     @property
     def canonical(self) -> str:
         if self.function is None:
-            return f"nuclio+{self.base_url}"
-        return f"{self.base_url}/api/functions/{self.function}"
+            return f"nuclio+{self.base_url}{fragment(labels=self.labels)}"
+        return f"{self.base_url}/api/functions/{self.function}".rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)

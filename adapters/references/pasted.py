@@ -64,7 +64,7 @@ def checked(text: str) -> str:
         raise refusal("No model was given.")
     if len(text) > MAX_LENGTH:
         raise refusal(f"The text is {len(text)} characters long; a model reference has at most {MAX_LENGTH}.")
-    _refuse_control_characters(text)
+    refuse_control_characters(text)
     if _TOKEN.fullmatch(text):
         raise refusal(
             "This is an access token, not a model.", "Paste the model; tokens go to `hubbridge connection add`."
@@ -114,7 +114,7 @@ def _assemble(scheme: str, host: str, port: int | None, parts: SplitResult, logi
         raise refusal("The part after the question mark cannot be read.") from None
     keys = [value.strip() for name, value in (*pairs, *more) if _is_key(name, value)]
     for key in keys:
-        _refuse_control_characters(key)
+        refuse_control_characters(key)
     query = tuple((name, value) for name, value in pairs if not _is_key(name, value))
     unique = tuple(dict.fromkeys(key for key in keys if key))
     return Pasted(scheme, host, port, segments, query, parts.fragment, unique, login)
@@ -129,11 +129,12 @@ def _decoded(part: str) -> str:
         decoded = unquote(part, errors="strict")
     except ValueError:
         raise refusal("The URL holds percent signs that do not spell text.") from None
-    _refuse_control_characters(decoded)
+    refuse_control_characters(decoded)
     return decoded
 
 
-def _refuse_control_characters(text: str) -> None:
+def refuse_control_characters(text: str) -> None:
+    """Raises InvalidReference where the text holds what nobody sees."""
     if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in text):
         raise refusal(
             "The text holds invisible or control characters.", "Type it anew, or copy it without line breaks."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from adapters.references.hints import hints_of
 from adapters.references.kinds import InferenceServerModel, RoboflowVersion
 from adapters.references.pasted import Pasted, refusal
 
@@ -61,7 +62,7 @@ def on_server(url: Pasted) -> InferenceServerModel | None:
         case (project, version) if _NUMBER.fullmatch(version):
             wanted = _version(None, project, version)
             assert wanted.version is not None
-            return InferenceServerModel(url.base_url, wanted.project, wanted.version)
+            return InferenceServerModel(url.base_url, wanted.project, wanted.version, hints_of(url).labels)
         case _ if url.port == 9001:  # the inference server's own
             raise refusal(
                 "This is an inference server's address without a model's project and version.",

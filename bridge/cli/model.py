@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +22,24 @@ Engine = Annotated[
 ]
 
 
+class Place(StrEnum):
+    """Where a model runs that could run in both places."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    HOSTED = "hosted"
+
+
 @app.command("add")
 def add(
     context: typer.Context,
     reference: Annotated[str, typer.Argument(metavar="URL", help="A model's URL or id, or a local folder.")],
     name: Annotated[str | None, typer.Option(help="Name to register it under. Default: made from its own.")] = None,
     engine: Engine = None,
+    run_at: Annotated[
+        Place,
+        typer.Option("--run", help="Here, at its host, or auto: at the host where it serves it and a token is there."),
+    ] = Place.AUTO,
     download: Annotated[bool, typer.Option(help="Download what it needs to run here at once.")] = True,
     json: Json = False,
 ) -> None:
@@ -35,7 +48,7 @@ def add(
     from bridge.cli.progress import DownloadBar  # noqa: PLC0415
 
     async def work(service: App) -> tuple[Model, bool]:
-        model, new = await service.registry.add(reference, name=name, engine=engine)
+        model, new = await service.registry.add(reference, name=name, engine=engine, run=run_at.value)
         if download and not model.fetched:
             with DownloadBar() as bar:
                 model = await service.registry.fetch(model, bar)

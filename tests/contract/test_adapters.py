@@ -16,12 +16,15 @@ from adapters.errors import BadFrame, BadOutput, PredictorError, RateLimited, Un
 from adapters.frame import Frame
 from adapters.providers import ADAPTERS, adapter_for, adapter_for_card
 from tests.contract.cases import CASES, Case, Setting
+from tests.contract.hosted_cases import HOSTED_CASES
+
+ALL_CASES = (*CASES, *HOSTED_CASES)
 
 EVERYTHING = PredictOptions(floor_score=0.0)
 SIZES = ((64, 48), (33, 17), (1, 1), (5, 200), (320, 240))
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="module", params=ALL_CASES, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     return chosen
@@ -66,7 +69,7 @@ def same(one: Detections, other: Detections) -> bool:
 
 
 def test_every_adapter_has_a_case() -> None:
-    assert {each.kind for each in CASES} == set(ADAPTERS)
+    assert {each.kind for each in ALL_CASES} == set(ADAPTERS)
 
 
 def test_a_card_names_what_was_asked_for(card: ModelCard, case: Case, setting: Setting) -> None:

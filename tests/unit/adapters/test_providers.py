@@ -15,7 +15,6 @@ from adapters.huggingface_local import HuggingFaceLocal
 from adapters.providers import ADAPTERS, adapter_for, adapter_for_card
 from adapters.references import (
     HttpsFile,
-    HuggingFaceEndpoint,
     HuggingFaceModel,
     InferenceServerModel,
     LocalFile,
@@ -27,7 +26,6 @@ from adapters.references import (
 
 CARD = ModelCard("m", "huggingface", "hf://m", "1", "object-detection", ("a",), ("rectangle",), "onnxruntime")
 WITHOUT_ADAPTER: list[tuple[Reference, str]] = [
-    (HuggingFaceEndpoint("https://x.endpoints.huggingface.cloud"), "hosted Hugging Face endpoint"),
     (RoboflowVersion("ws", "proj", 3), "Roboflow model"),
     (InferenceServerModel("http://127.0.0.1:9001", "proj", 3), "inference server"),
     (NuclioFunction("http://127.0.0.1:8070", "f"), "Nuclio function"),

@@ -107,6 +107,12 @@ ACCEPTED: list[tuple[str, Reference]] = [
     ("https://api-inference.huggingface.co/models/org/name", HuggingFaceEndpoint(f"{ROUTER}/org/name")),
     (ENDPOINT, HuggingFaceEndpoint(ENDPOINT)),
     (f"{ENDPOINT}/", HuggingFaceEndpoint(ENDPOINT)),
+    (f"{ENDPOINT}#model=org/name", HuggingFaceEndpoint(ENDPOINT, "org/name")),
+    (
+        f"{ENDPOINT}#task=object-detection&labels=car, car,,person".replace(" ", "%20"),
+        HuggingFaceEndpoint(ENDPOINT, "", "object-detection", ("car", "person")),
+    ),
+    (f"{ENDPOINT}#task=Object%20Detection&more=x", HuggingFaceEndpoint(ENDPOINT)),
     (f"{ENDPOINT}/predict?x=1", HuggingFaceEndpoint(f"{ENDPOINT}/predict")),
     (ENDPOINT.replace("https", "http"), HuggingFaceEndpoint(ENDPOINT)),
     (ENDPOINT.removeprefix("https://"), HuggingFaceEndpoint(ENDPOINT)),
@@ -143,6 +149,7 @@ ACCEPTED: list[tuple[str, Reference]] = [
     # inference servers
     ("http://127.0.0.1:9001/proj/3", InferenceServerModel("http://127.0.0.1:9001", "proj", 3)),
     ("localhost:9001/proj/3", InferenceServerModel("http://localhost:9001", "proj", 3)),
+    ("http://h:9001/proj/3#labels=cat,dog", InferenceServerModel("http://h:9001", "proj", 3, ("cat", "dog"))),
     ("http://[::1]:9001/proj/3", InferenceServerModel("http://[::1]:9001", "proj", 3)),
     ("https://gpu_box.lan/proj/3?confidence=40", InferenceServerModel("https://gpu_box.lan", "proj", 3)),
     # Nuclio
@@ -153,6 +160,13 @@ ACCEPTED: list[tuple[str, Reference]] = [
     ),
     ("https://nuclio.lan/api/functions/yolo", NuclioFunction("https://nuclio.lan", "yolo")),
     ("nuclio+http://localhost:49155", NuclioFunction("http://localhost:49155", None)),
+    (
+        "nuclio+http://localhost:49155#labels=car,stop%20sign,a%2Bb",
+        NuclioFunction("http://localhost:49155", None, ("car", "stop sign", "a+b")),
+    ),
+    ("http://localhost:8070", NuclioFunction("http://localhost:8070", "")),
+    ("http://localhost:8070/projects/cvat/functions", NuclioFunction("http://localhost:8070", "")),
+    ("http://nuclio/api/functions", NuclioFunction("http://nuclio", "")),
     ("nuclio+http://nuclio:8070/api/functions/yolo", NuclioFunction("http://nuclio:8070", "yolo")),
     # folders and files
     ("/models/street", LocalFolder("/models/street")),
@@ -281,9 +295,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ("http://127.0.0.1:9001", "inference server", "http://127.0.0.1:9001/PROJECT/3"),
     ("http://127.0.0.1:9001/proj", "inference server", "/PROJECT/3"),
     # Nuclio
-    ("http://localhost:8070", "dashboard", "http://localhost:8070/api/functions/NAME"),
-    ("http://localhost:8070/projects/cvat/functions", "names no function", "/api/functions/NAME"),
-    ("http://nuclio/api/functions", "names no function", "/api/functions/NAME"),
+    ("http://localhost:8070/login", "dashboard", "http://localhost:8070/api/functions/NAME"),
+    ("http://localhost:8070/projects/cvat/api-gateways", "names no function", "/api/functions/NAME"),
     ("http://nuclio:8070/api/functions/a%20b", "Nuclio does not allow", "/api/functions/NAME"),
     ("nuclio+http://localhost:49155/predict", "at the root", "nuclio+http://localhost:49155"),
     # files
@@ -373,7 +386,7 @@ def test_a_key_moves_from_the_text_to_the_secrets(text: str, canonical: str, sec
         f"me:{KEY}@huggingface.co/org/name",
         f"model.onnx?token={KEY}",
         f"http://h:9001/?api_key={KEY}",
-        f"http://h:8070/?api_key={KEY}",
+        f"http://h:8070/login?api_key={KEY}",
         f"https://huggingface.co/org/name?token={KEY}%00",
     ],
 )
