@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bridge.jobs import Jobs
+from bridge.learning import Learning
 from bridge.net import endpoints, http_policy
 from bridge.registry import Registry
 from bridge.runner import RunnerOptions
@@ -30,6 +31,7 @@ class App:
     registry: Registry
     tasks: Tasks
     jobs: Jobs
+    learning: Learning
 
 
 @asynccontextmanager
@@ -50,7 +52,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     )
     tasks = Tasks(store, folder / "tasks", image_limits(settings))
     try:
-        yield App(settings, store, registry, tasks, Jobs(store, registry, runner_options(settings)))
+        jobs = Jobs(store, registry, runner_options(settings))
+        yield App(settings, store, registry, tasks, jobs, Learning(store))
     finally:
         await registry.close()
         await store.close()

@@ -18,6 +18,7 @@ from bridge.shapes import can_become
 from bridge.sinks.local import LocalSink
 from bridge.store import Store
 from bridge.store import jobs as rows
+from bridge.store import learned as learned_rows
 from bridge.store import models as model_rows
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
@@ -46,7 +47,8 @@ class Jobs:
     ) -> list[LabelMatch]:
         """Suggestions for model labels among task labels, with what was learned from earlier choices."""
         async with self.store.read() as connection:
-            learned = await model_rows.learned(connection, [label.name for label in task_labels])
+            known = await learned_rows.about(connection, [label.name for label in task_labels])
+        learned = [(row.model_label, row.task_label, row.accepted) for row in known]
         return await asyncio.to_thread(
             match_labels, model_labels, task_labels, shape_types=shape_types, learned=learned
         )
@@ -59,7 +61,7 @@ class Jobs:
         async with self.store.read() as connection:
             task = await task_rows.get_task(connection, spec.target)
             model = await model_rows.get_model(connection, spec.model_id)
-        pairs, unmapped = await self._pairs(spec, model, task)
+        pairs, learned = await self._pairs(spec, model, task)
         given = spec.mapping_id
         async with self.store.write() as connection:
             await task_rows.get_task(connection, task.id)  # either may have been removed meanwhile
@@ -67,7 +69,7 @@ class Jobs:
             mapping = await model_rows.get_mapping(connection, given) if given is not None else None
             if mapping is None or mapping.pairs != pairs:
                 mapping = await model_rows.add_mapping(connection, model.id, task.id, pairs)
-            await model_rows.learn(connection, [(m, t, True) for m, t in spec.mapping.items() if t])
+            await learned_rows.learn(connection, learned, mapping_id=mapping.id)
             resolved = {
                 "model": model.name,
                 "reference": model.card.reference,
@@ -75,7 +77,7 @@ class Jobs:
                 "engine": model.card.engine,
                 "mapping_id": mapping.id,
                 "pairs": pairs,
-                "unmapped": unmapped,
+                "unmapped": [label for label in dict.fromkeys(labels_of(model.card)) if label not in pairs],
                 "threshold": model.threshold if spec.threshold is None else spec.threshold,
                 "floor_score": self._floor(spec, model),
             }
@@ -93,9 +95,12 @@ class Jobs:
         threshold = model.threshold if spec.threshold is None else spec.threshold
         return min(self.options.floor_score, threshold, *spec.label_thresholds.values())
 
-    async def _pairs(self, spec: JobSpec, model: Model, task: Task) -> tuple[dict[str, str], list[str]]:
-        """(accepted pairs, model labels left without one)."""
+    async def _pairs(
+        self, spec: JobSpec, model: Model, task: Task
+    ) -> tuple[dict[str, str], list[tuple[str, str, bool]]]:
+        """(accepted pairs, what a person's choices teach: pairs chosen, and suggestions left out on purpose)."""
         labels = labels_of(model.card)
+        learned = [(m, t, True) for m, t in spec.mapping.items() if t]
         check_choices(spec.mapping, labels, task.labels)
         check_choices(dict.fromkeys(spec.label_thresholds, ""), labels, task.labels)
         if spec.mapping_id is not None:
@@ -108,6 +113,10 @@ class Jobs:
         else:
             matches = await self.match(labels, task.labels, shape_types=model.card.shape_types)
             pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
+            refused = {m for m, t in spec.mapping.items() if not t}
+            learned += [
+                (m.model_label, m.best.task_label, False) for m in matches if m.best and m.model_label in refused
+            ]
             if not pairs:
                 raise InvalidRequest(
                     f"No label of {model.name} is matched to a label of task {task.name}.",
@@ -117,7 +126,7 @@ class Jobs:
         if not pairs:
             raise InvalidRequest("The mapping is empty: nothing would be annotated.", code="nothing_matched")
         _check_shapes(model.card, pairs, task.labels)
-        return pairs, [label for label in dict.fromkeys(labels) if label not in pairs]
+        return pairs, learned
 
     async def get(self, job_id: int) -> Job:
         async with self.store.read() as connection:

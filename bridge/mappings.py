@@ -9,7 +9,7 @@ from bridge.domain import LabelMapping
 from bridge.errors import InvalidRequest
 from bridge.jobs import labels_of
 from bridge.mapping import check_choices
-from bridge.store import Store
+from bridge.store import Store, learned
 from bridge.store import models as rows
 from bridge.store import tasks as task_rows
 
@@ -32,8 +32,9 @@ class Mappings:
             accepted = {model_label: task_label for model_label, task_label in pairs.items() if task_label}
             if not accepted:
                 raise InvalidRequest("The mapping is empty: nothing would be annotated.", code="nothing_matched")
-            await rows.learn(connection, [(model_label, label, True) for model_label, label in accepted.items()])
-            return await rows.add_mapping(connection, model_id, task_id, accepted)
+            mapping = await rows.add_mapping(connection, model_id, task_id, accepted)
+            await learned.learn(connection, [(m, t, True) for m, t in accepted.items()], mapping_id=mapping.id)
+            return mapping
 
     async def get(self, mapping_id: int) -> LabelMapping:
         async with self.store.read() as connection:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import annotate, connection, job, match, model, serve, task
+from bridge.cli import annotate, connection, job, learned, match, model, serve, task
 from bridge.cli.session import Invocation, report_error
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
 app.add_typer(job.app, name="job")
 app.add_typer(connection.app, name="connection")
+app.add_typer(learned.app, name="learned")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Models, connections, mappings and learned pairs in the database."""
+"""Models, connections and mappings in the database."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.base import Limits, ModelCard
 from bridge.domain import Connection, LabelMapping, Model
 from bridge.errors import Conflict, NotFound
-from bridge.store.tables import connections, jobs, learned_pairs, mappings, models
+from bridge.store.tables import connections, jobs, mappings, models
 
 
 def moment(seconds: float) -> datetime:
@@ -189,26 +189,3 @@ async def list_mappings(
     if task_id is not None:
         query = query.where(mappings.c.task_id == task_id)
     return [_mapping(row) for row in await connection.execute(query)]
-
-
-async def learn(connection: AsyncConnection, pairs: Iterable[tuple[str, str, bool]]) -> None:
-    """Remember pairs (model label, task label, accepted); a later word on the same pair replaces an earlier one."""
-    rows = [
-        {"model_label": m, "task_label": t, "accepted": accepted, "updated_at": time.time()} for m, t, accepted in pairs
-    ]
-    if not rows:
-        return
-    both = (learned_pairs.c.model_label == sa.bindparam("m")) & (learned_pairs.c.task_label == sa.bindparam("t"))
-    keys = [{"m": row["model_label"], "t": row["task_label"]} for row in rows]
-    await connection.execute(sa.delete(learned_pairs).where(both), keys)
-    await connection.execute(sa.insert(learned_pairs), rows)
-
-
-async def learned(connection: AsyncConnection, task_labels: Sequence[str]) -> list[tuple[str, str, bool]]:
-    """What was learned about these task labels, oldest first."""
-    found: list[sa.Row[Any]] = []
-    for start in range(0, len(task_labels), 500):  # SQLite bounds the number of parameters
-        some = learned_pairs.c.task_label.in_(task_labels[start : start + 500])
-        found += await connection.execute(sa.select(learned_pairs).where(some))
-    found.sort(key=lambda row: (row.updated_at, row.model_label))
-    return [(row.model_label, row.task_label, row.accepted) for row in found]

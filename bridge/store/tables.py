@@ -100,6 +100,7 @@ learned_pairs = sa.Table(
     sa.Column("model_label", sa.Text, primary_key=True),
     sa.Column("task_label", sa.Text, primary_key=True),
     sa.Column("accepted", sa.Boolean, nullable=False),
+    sa.Column("mapping_id", sa.ForeignKey("mappings.id", ondelete="SET NULL")),
     sa.Column("updated_at", _Time, nullable=False),
 )
 

@@ -36,14 +36,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_idempotency_keys_created_at", ["created_at"], unique=False)
 
     op.create_table(
-        "learned_pairs",
-        sa.Column("model_label", sa.Text(), nullable=False),
-        sa.Column("task_label", sa.Text(), nullable=False),
-        sa.Column("accepted", sa.Boolean(), nullable=False),
-        sa.Column("updated_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("model_label", "task_label", name=op.f("pk_learned_pairs")),
-    )
-    op.create_table(
         "models",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -144,6 +136,18 @@ def upgrade() -> None:
     with op.batch_alter_table("mappings", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_mappings_task_id"), ["task_id"], unique=False)
 
+    op.create_table(
+        "learned_pairs",
+        sa.Column("model_label", sa.Text(), nullable=False),
+        sa.Column("task_label", sa.Text(), nullable=False),
+        sa.Column("accepted", sa.Boolean(), nullable=False),
+        sa.Column("mapping_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["mapping_id"], ["mappings.id"], name=op.f("fk_learned_pairs_mapping_id_mappings"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("model_label", "task_label", name=op.f("pk_learned_pairs")),
+    )
     op.create_table(
         "job_frames",
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

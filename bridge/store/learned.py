@@ -1,0 +1,81 @@
+"""What people said of pairs of labels, in the database: accepted or refused, and by which mapping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.store.tables import learned_pairs, mappings
+
+CHUNK = 500  # SQLite bounds the number of parameters
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedRow:
+    """One pair; ``mapping_id`` and ``mapping_version`` are None where it was imported or its mapping is gone."""
+
+    model_label: str
+    task_label: str
+    accepted: bool
+    mapping_id: int | None = None
+    mapping_version: int | None = None
+
+
+async def learn(
+    connection: AsyncConnection, pairs: Iterable[tuple[str, str, bool]], *, mapping_id: int | None = None
+) -> int:
+    """Remember (model label, task label, accepted); a later word on a pair replaces an earlier one. How many."""
+    latest = {(m, t): accepted for m, t, accepted in pairs}
+    if not latest:
+        return 0
+    now = time.time()
+    both = (learned_pairs.c.model_label == sa.bindparam("m")) & (learned_pairs.c.task_label == sa.bindparam("t"))
+    await connection.execute(sa.delete(learned_pairs).where(both), [{"m": m, "t": t} for m, t in latest])
+    rows = [
+        {"model_label": m, "task_label": t, "accepted": accepted, "mapping_id": mapping_id, "updated_at": now}
+        for (m, t), accepted in latest.items()
+    ]
+    await connection.execute(sa.insert(learned_pairs), rows)
+    return len(rows)
+
+
+def _row(row: sa.Row[Any]) -> LearnedRow:
+    return LearnedRow(row.model_label, row.task_label, row.accepted, row.mapping_id, row.version)
+
+
+def _query() -> sa.Select[Any]:
+    return (
+        sa.select(learned_pairs, mappings.c.version)
+        .outerjoin(mappings, mappings.c.id == learned_pairs.c.mapping_id)
+        .order_by(learned_pairs.c.updated_at, learned_pairs.c.model_label, learned_pairs.c.task_label)
+    )
+
+
+async def about(connection: AsyncConnection, task_labels: Sequence[str]) -> list[LearnedRow]:
+    """What was learned about these task labels, oldest first."""
+    found: list[Any] = []
+    for start in range(0, len(task_labels), CHUNK):
+        some = learned_pairs.c.task_label.in_(task_labels[start : start + CHUNK])
+        found += await connection.execute(_query().where(some))
+    found.sort(key=lambda row: (row.updated_at, row.model_label, row.task_label))
+    return [_row(row) for row in found]
+
+
+async def everything(connection: AsyncConnection) -> list[LearnedRow]:
+    """All that was learned, oldest first."""
+    return [_row(row) for row in await connection.execute(_query())]
+
+
+async def forget(connection: AsyncConnection, model_label: str | None, task_label: str | None) -> int:
+    """Forget the pairs with these labels, None standing for any; how many there were."""
+    query = sa.delete(learned_pairs)
+    if model_label is not None:
+        query = query.where(learned_pairs.c.model_label == model_label)
+    if task_label is not None:
+        query = query.where(learned_pairs.c.task_label == task_label)
+    return (await connection.execute(query)).rowcount
