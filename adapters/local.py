@@ -64,7 +64,7 @@ class LocalPredictor(ABC, Generic[P, R]):
     def finish(self, raw: R, frame: Frame) -> Detections:
         """The detections of one frame in its pixels, unfiltered. Whatever it raises becomes BadOutput."""
 
-    def steps(self, options: PredictOptions) -> Steps[P, R]:
+    def steps_for(self, options: PredictOptions) -> Steps[P, R]:
         """Who takes the steps of a call: the model itself, or one that is bound to the call's prompts."""
         return self
 
@@ -74,7 +74,7 @@ class LocalPredictor(ABC, Generic[P, R]):
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         """See ``Predictor.predict``. A cancelled call ends at once; what its threads still do is thrown away."""
         self._check_open()
-        return await self.predict_with(await self._run(self._preparers, partial(self.steps, options)), frames, options)
+        return await self.predict_with(await self._run(self._preparers, partial(self.steps_for, options)), frames, options)
 
     async def predict_with(
         self, steps: Steps[P, R], frames: Sequence[Frame], options: PredictOptions

@@ -37,7 +37,7 @@ class PromptedModel(LocalPredictor[Tensor, Answer]):
         self._asked: OrderedDict[object, Asked] = OrderedDict()
         self._lock = threading.Lock()  # tokenizers are not safe to share, nor is the table
 
-    def steps(self, options: PredictOptions) -> Steps[Tensor, Answer]:
+    def steps_for(self, options: PredictOptions) -> Steps[Tensor, Answer]:
         """Raises PredictorError where there are no prompts."""
         check_prompts(self.card.name, options.prompts)
         key = tuple((label, tuple(texts)) for label, texts in options.prompts.items())

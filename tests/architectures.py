@@ -18,7 +18,10 @@ from tokenizers.normalizers import Lowercase
 
 LABELS = ("car", "person", "tree", "stop sign")
 JOINTS = ("nose", "left eye", "right eye", "left ear", "right ear")
-WORDS = "a the this is photo of . , : task semantic instance panoptic car person tree stop sign red big".split()
+WORDS = (
+    *("a", "the", "this", "is", "photo", "of", ".", ",", ":", "task", "semantic", "instance", "panoptic"),
+    *("car", "person", "tree", "stop", "sign", "red", "big"),
+)
 Built = tuple[Any, dict[str, Any]]
 
 _NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
@@ -205,7 +208,7 @@ def mask2former() -> Built:
         decoder_layers=2,
         num_attention_heads=2,
         dim_feedforward=16,
-        num_queries=12,
+        num_queries=2,
         **_NAMES,
     )
     return tf.Mask2FormerForUniversalSegmentation(config), _processor("Mask2Former", **_MASK_SIZE)

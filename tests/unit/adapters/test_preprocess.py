@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from adapters.errors import Unsupported
-from adapters.image_processors import PROCESSORS, target_size
-from adapters.preprocess import Preprocessor
+from adapters.image_processors import PROCESSORS, scale_and_bias, target_size
+from adapters.owlv2_preprocess import Owlv2Preprocessor
+from adapters.preprocess import Preprocessor, scaled
+from adapters.readers.keypoints import cut_out, region_of
 
 CONFIGS: list[dict[str, Any]] = [
     {"image_processor_type": "RTDetrImageProcessor", "size": {"height": 192, "width": 256}},
@@ -125,3 +127,32 @@ def test_a_frame_larger_than_the_padding_is_refused() -> None:
 def test_a_config_that_is_not_understood_is_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(Unsupported, match=words):
         Preprocessor.from_config(config)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (150, 90)])
+def test_owlv2_tensors_equal_those_of_transformers(size: tuple[int, int]) -> None:
+    config = {"image_processor_type": "Owlv2ImageProcessor", "size": {"height": size[0], "width": size[1]}}
+    for width, height in ((50, 37), (37, 50), (133, 80), (80, 80), (300, 60), (60, 300)):
+        pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+        expected = reference(config, pixels)["pixel_values"][0]
+        np.testing.assert_allclose(Owlv2Preprocessor.from_config(config)(pixels).pixels, expected, atol=1e-5)
+
+
+def test_an_owlv2_processor_of_another_form_is_refused() -> None:
+    with pytest.raises(Unsupported, match="do_pad"):
+        Owlv2Preprocessor.from_config({"do_pad": False})
+    with pytest.raises(Unsupported, match="understood"):
+        Owlv2Preprocessor.from_config({"size": "large"})
+
+
+def test_what_is_cut_out_for_a_pose_equals_that_of_transformers() -> None:
+    import transformers  # noqa: PLC0415  (only the tests of equality need it)
+
+    processor = transformers.VitPoseImageProcessorPil(size={"height": 64, "width": 48})
+    scale, bias = scale_and_bias({"do_normalize": True})
+    pixels = np.random.default_rng(1).integers(0, 256, (80, 120, 3), np.uint8)
+    for x, y, width, height in ((10, 5, 40, 70), (0, 0, 120, 80), (90, 60, 30, 20), (50, 20, 7, 3)):
+        expected = processor(pixels, boxes=[[[x, y, width, height]]], return_tensors="np")["pixel_values"][0]
+        region = region_of(np.array([x, y, x + width, y + height], np.float32), 48, 64)
+        tensor = scaled(cut_out(pixels, region, 48, 64), scale, bias)
+        np.testing.assert_allclose(tensor.pixels, expected, atol=1e-5)
