@@ -40,7 +40,7 @@ check: .venv/test
 	$(BIN)/lint-imports --no-cache
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fmt: .venv/test
 	$(BIN)/ruff format .

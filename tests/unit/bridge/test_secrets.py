@@ -84,7 +84,10 @@ def test_another_key_and_a_changed_token_are_refused(tmp_path: Path) -> None:
         secrets.decrypt(bytes(changed))
 
 
-@pytest.mark.parametrize("key", ["sesame", "s" * 44, "schlüssel", f"{new_key()},sesame", ","])
+NO_KEYS = {"word": "sesame", "long": "s" * 44, "not-ascii": "schlüssel", "second": f"{new_key()},sesame", "comma": ","}
+
+
+@pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS)
 def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path, key: str) -> None:
     with pytest.raises(SecretsError, match="HUBBRIDGE_SECRETS__KEY holds no Fernet key") as error:
         box(tmp_path, key).encrypt(TOKEN)
