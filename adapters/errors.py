@@ -52,6 +52,10 @@ class OutOfMemory(PredictorError):
     """A batch did not fit into memory; a smaller one may."""
 
 
+class ModelStuck(PredictorError):
+    """A model in this process has hung too often: it answers nothing more until it is loaded anew."""
+
+
 class Transient(PredictorError):
     """Nothing is wrong with what was asked; asking again later may succeed."""
 

@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from adapters.base import Detections, ModelCard, PredictOptions
-from adapters.errors import BadFrame, BadOutput, OutOfMemory, PredictorError
+from adapters.errors import BadFrame, BadOutput, ModelStuck, OutOfMemory, PredictorError, PredictTimeout
 from adapters.frame import Frame
+from adapters.model_thread import ModelThread
 
 P = TypeVar("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 _PREPARERS = max(2, min(4, os.cpu_count() or 2))
+
+HUNG_ENOUGH = 2  # calls that a model may hang in before it has to be loaded anew
 
 # How the engines say that memory ran out; none of them has a class for it on a CPU.
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "can't allocate memory", "bad_alloc", "bad allocation")
@@ -50,7 +53,7 @@ class LocalPredictor(ABC, Generic[P, R]):
         self.card = card
         self._closed = False
         self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="prepare")
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        self._worker = ModelThread("forward")
 
     @abstractmethod
     def prepare(self, frame: Frame) -> P:
@@ -74,7 +77,9 @@ class LocalPredictor(ABC, Generic[P, R]):
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         """See ``Predictor.predict``. A cancelled call ends at once; what its threads still do is thrown away."""
         self._check_open()
-        return await self.predict_with(await self._run(self._preparers, partial(self.steps_for, options)), frames, options)
+        return await self.predict_with(
+            await self._run(self._preparers, partial(self.steps_for, options)), frames, options
+        )
 
     async def predict_with(
         self, steps: Steps[P, R], frames: Sequence[Frame], options: PredictOptions
@@ -84,7 +89,7 @@ class LocalPredictor(ABC, Generic[P, R]):
         results: list[Detections] = []
         for start in range(0, len(prepared), self.card.limits.max_batch):
             batch = prepared[start : start + self.card.limits.max_batch]
-            raws = await self._run(self._worker, partial(self._forward, steps, batch))
+            raws = await self._run_model(partial(self._forward, steps, batch), len(batch))
             part = frames[start : start + len(batch)]
             results += await self._run(self._preparers, partial(self._finish_all, steps, raws, part, options))
         return results
@@ -106,19 +111,37 @@ class LocalPredictor(ABC, Generic[P, R]):
 
     def _shut_down(self) -> None:
         self._preparers.shutdown(cancel_futures=True)
-        self._worker.shutdown(cancel_futures=True)
+        self._worker.close()
         self.release()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the model hung so often that it takes no more calls: close it and load it anew."""
+        return self._worker.hung >= HUNG_ENOUGH
 
     def _check_open(self) -> None:
         if self._closed:
             raise PredictorError(f"{self.card.name} has been closed.", hint="Open the model again.")
+        if self.stuck:
+            raise ModelStuck(f"{self.card.name} did not come back from {HUNG_ENOUGH} calls.", hint="Load it anew.")
 
     async def _run(self, pool: ThreadPoolExecutor, step: Callable[[], T]) -> T:
         """Run a step in a pool. Closing meanwhile is the caller's error, and never looks like its cancellation."""
         self._check_open()
-        future = pool.submit(step)
+        return await self._not_closed(asyncio.wrap_future(pool.submit(step)))
+
+    async def _run_model(self, step: Callable[[], T], frames: int) -> T:
+        """As ``_run``, in the model's thread and no longer than the card allows for so many frames."""
+        self._check_open()
+        deadline_s = self.card.limits.timeout_s * frames
         try:
-            return await asyncio.wrap_future(future)
+            return await self._not_closed(self._worker.run(step, deadline_s))
+        except TimeoutError as error:
+            raise PredictTimeout(f"The model did not answer within {deadline_s:g} s and was given up.") from error
+
+    async def _not_closed(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and not (task and task.cancelling()):

@@ -70,6 +70,7 @@ PREDICTOR_STATUS: tuple[tuple[type[predictor.PredictorError], int, str], ...] = 
     (predictor.BadFrame, 422, "bad_frame"),
     (predictor.BadOutput, 502, "bad_output"),
     (predictor.OutOfMemory, 503, "out_of_memory"),
+    (predictor.ModelStuck, 503, "model_stuck"),
     (predictor.RateLimited, 429, "rate_limited"),
     (predictor.PredictTimeout, 504, "predict_timeout"),
     (predictor.Unavailable, 503, "unavailable"),

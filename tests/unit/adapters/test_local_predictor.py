@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adapters.base import Detections, Limits, ModelCard, PredictOptions
-from adapters.errors import BadFrame, BadOutput, OutOfMemory, PredictorError
+from adapters.errors import BadFrame, BadOutput, ModelStuck, OutOfMemory, PredictorError, PredictTimeout
 from adapters.frame import Frame
 from adapters.local import LocalPredictor, translate_engine_error
 
@@ -201,3 +202,26 @@ def test_a_predictor_serves_one_event_loop_after_another(tmp_path: Path) -> None
     for _ in range(2):
         assert len(asyncio.run(toy.predict(frames(2), PredictOptions()))) == 2
     asyncio.run(toy.close())
+
+
+async def test_a_model_that_hangs_twice_takes_no_more_calls() -> None:
+    go = threading.Event()
+
+    def forward(batch: Sequence[str]) -> Sequence[str]:
+        if "f0" in batch:
+            go.wait(10)
+        return batch
+
+    toy = Toy(forward=forward)
+    toy.card = replace(CARD, limits=Limits(max_batch=3, timeout_s=0.03))
+    for hung in (1, 2):
+        with pytest.raises(PredictTimeout, match="given up"):
+            await toy.predict(frames(1), PredictOptions())
+        assert toy.stuck == (hung == 2)
+        if not toy.stuck:
+            assert len(await toy.predict(frames(2)[1:], PredictOptions())) == 1
+    with pytest.raises(ModelStuck, match="2 calls"):
+        await toy.predict(frames(2)[1:], PredictOptions())
+    await toy.close()
+    assert toy.released == 1
+    go.set()
