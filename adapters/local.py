@@ -89,7 +89,7 @@ class LocalPredictor(ABC, Generic[P, R]):
         results: list[Detections] = []
         for start in range(0, len(prepared), self.card.limits.max_batch):
             batch = prepared[start : start + self.card.limits.max_batch]
-            raws = await self._run_model(partial(self._forward, steps, batch), len(batch))
+            raws = await self._in_model_thread(partial(self._forward, steps, batch), len(batch))
             part = frames[start : start + len(batch)]
             results += await self._run(self._preparers, partial(self._finish_all, steps, raws, part, options))
         return results
@@ -130,7 +130,7 @@ class LocalPredictor(ABC, Generic[P, R]):
         self._check_open()
         return await self._not_closed(asyncio.wrap_future(pool.submit(step)))
 
-    async def _run_model(self, step: Callable[[], T], frames: int) -> T:
+    async def _in_model_thread(self, step: Callable[[], T], frames: int) -> T:
         """As ``_run``, in the model's thread and no longer than the card allows for so many frames."""
         self._check_open()
         deadline_s = self.card.limits.timeout_s * frames
