@@ -27,11 +27,11 @@ _HUGGING_FACE_LOCAL = "adapters.huggingface_local:HuggingFaceLocal"
 ADAPTERS: dict[type, tuple[str, str]] = {
     HuggingFaceModel: ("huggingface", "adapters.huggingface:HuggingFace"),
     HuggingFaceEndpoint: ("huggingface-hosted", "adapters.huggingface_hosted:HuggingFaceHosted"),
+    RoboflowVersion: ("roboflow", "adapters.roboflow_hosted:RoboflowHosted"),
     LocalFolder: ("local", _HUGGING_FACE_LOCAL),
 }
 
 _NAMES: dict[type, str] = {
-    RoboflowVersion: "a Roboflow model",
     InferenceServerModel: "a model of a Roboflow inference server",
     NuclioFunction: "a Nuclio function",
     LocalFile: "a single model file",

@@ -8,12 +8,13 @@ from pathlib import Path
 from adapters.base import Context
 from adapters.errors import AccessDenied, ModelNotFound, Unsupported
 from adapters.network import HttpPolicy
-from adapters.references import HuggingFaceEndpoint
+from adapters.references import HuggingFaceEndpoint, RoboflowVersion
 from adapters.references.kinds import ROUTER
 from tests import models
 from tests.contract.cases import Case, Refusal, Setting
 from tests.hub import TOKEN, Fault, HubServer, Repository
 from tests.servers.hugging_face_inference import HuggingFaceInference
+from tests.servers.roboflow import KEY, WORKSPACE, Roboflow
 
 HERE = HttpPolicy(frozenset({"127.0.0.1"}))
 
@@ -56,7 +57,41 @@ def _hugging_face(folder: Path, on_router: bool, task_type: str = "object-detect
         yield Setting(reference("street/detector"), context, tuple(refusals), go_down)
 
 
+def _roboflow(folder: Path, kind: str) -> Iterator[Setting]:
+    projects = {
+        "signs": (kind, {1: True, 3: True, 4: False}),
+        "untrained": (kind, {1: False}),
+        "sam": ("promptable-segmentation", {1: True}),
+    }
+    with Roboflow(models.LABELS, projects) as host:
+        context = Context(
+            folder / "cache",
+            secret=lambda kind, host: KEY if (kind, host) == ("roboflow", "roboflow.com") else None,
+            endpoints={"roboflow": host.url, "roboflow-inference": host.url},
+            http=HERE,
+        )
+
+        def version(project: str, number: int | None, workspace: str | None = WORKSPACE) -> RoboflowVersion:
+            return RoboflowVersion(workspace, project, number)
+
+        yield Setting(
+            version("signs", 3),
+            context,
+            (
+                Refusal("absent", version("nothing", 1), ModelNotFound, ("street-team/nothing",)),
+                Refusal("no such version", version("signs", 9), ModelNotFound, ("version 9",)),
+                Refusal("untrained version", version("signs", 4), Unsupported, ("no trained model",)),
+                Refusal("nothing trained", version("untrained", None), Unsupported, ("trained",)),
+                Refusal("wrong kind", version("sam", 1), Unsupported, ("promptable-segmentation",)),
+            ),
+            host.fail,
+        )
+
+
 HOSTED_CASES = (
+    Case("roboflow-boxes", RoboflowVersion, "hosted", lambda f: _roboflow(f, "object-detection")),
+    Case("roboflow-polygons", RoboflowVersion, "hosted", lambda f: _roboflow(f, "instance-segmentation")),
+    Case("roboflow-skeletons", RoboflowVersion, "hosted", lambda f: _roboflow(f, "keypoint-detection")),
     Case("hugging-face-router", HuggingFaceEndpoint, "hosted", lambda f: _hugging_face(f, True)),
     Case("hugging-face-endpoint", HuggingFaceEndpoint, "hosted", lambda f: _hugging_face(f, False)),
     Case(

@@ -21,12 +21,10 @@ from adapters.references import (
     LocalFolder,
     NuclioFunction,
     Reference,
-    RoboflowVersion,
 )
 
 CARD = ModelCard("m", "huggingface", "hf://m", "1", "object-detection", ("a",), ("rectangle",), "onnxruntime")
 WITHOUT_ADAPTER: list[tuple[Reference, str]] = [
-    (RoboflowVersion("ws", "proj", 3), "Roboflow model"),
     (InferenceServerModel("http://127.0.0.1:9001", "proj", 3), "inference server"),
     (NuclioFunction("http://127.0.0.1:8070", "f"), "Nuclio function"),
     (LocalFile("./model.onnx"), "single model file"),
