@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -17,12 +18,15 @@ from adapters.base import Context, DownloadProgress, ModelCard, Predictor
 from adapters.errors import PredictorError
 from adapters.network import HttpPolicy
 from adapters.references import Parsed, parse_reference
+from bridge.batcher import Batcher
 from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
 from bridge.errors import InvalidRequest, NotFound, from_predictor
+from bridge.lent import LentPredictor
 from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import models as rows
+from bridge.turns import Turns
 
 Progress = Callable[[DownloadProgress], None]
 
@@ -35,10 +39,22 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # as CVAT takes function 
 
 @dataclass(slots=True)
 class _Loaded:
-    """A predictor in memory, and how many callers use it right now."""
+    """A predictor in memory with its turns, and how many callers use it right now."""
 
     predictor: Predictor
+    turns: Turns
+    batcher: Batcher
     users: int = 0
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> Self:
+        limits = predictor.card.limits
+        turns = Turns(limits.max_concurrency, limits.requests_per_second)
+        return cls(predictor, turns, Batcher(LentPredictor(predictor, turns), turns))
+
+    async def close(self) -> None:
+        await self.batcher.close()
+        await self.predictor.close()
 
 
 @dataclass(slots=True)
@@ -141,7 +157,7 @@ class Registry:
         for key in [key for key in self._loaded if key[0] == model_id]:
             gone = self._loaded.pop(key)
             if gone.users == 0:
-                await gone.predictor.close()
+                await gone.close()
 
     async def connect(self, kind: str, host: str, secret: str) -> Connection:
         """Keep an account's secret, encrypted; an earlier one for the same kind and host is replaced."""
@@ -167,7 +183,21 @@ class Registry:
 
     @asynccontextmanager
     async def predictor(self, model: Model, progress: Progress = lambda _: None) -> AsyncIterator[Predictor]:
-        """Lend the model's predictor, loading it where it is not in memory. Raises BridgeError where it cannot."""
+        """Lend the model's predictor, loading it where it is not in memory. Raises BridgeError where it cannot.
+
+        Its calls wait for their turns among everybody's, behind those of ``batcher``.
+        """
+        async with self._lend(model, progress) as loaded:
+            yield LentPredictor(loaded.predictor, loaded.turns)
+
+    @asynccontextmanager
+    async def batcher(self, model: Model) -> AsyncIterator[Batcher]:
+        """Lend the model to somebody who asks for one frame and waits for the answer; otherwise as ``predictor``."""
+        async with self._lend(model, lambda _: None) as loaded:
+            yield loaded.batcher
+
+    @asynccontextmanager
+    async def _lend(self, model: Model, progress: Progress) -> AsyncIterator[_Loaded]:
         key = (model.id, model.card.revision)
         lock = self._locks.setdefault(model.id, asyncio.Lock())
         async with lock:
@@ -175,25 +205,25 @@ class Registry:
             if loaded is None:
                 context = await self._context(progress)
                 with _translated():
-                    loaded = _Loaded(await providers.adapter_for_card(model.card).open(model.card, context))
+                    loaded = _Loaded.of(await providers.adapter_for_card(model.card).open(model.card, context))
             self._loaded[key] = loaded  # now the most recently used
             loaded.users += 1  # from here on nobody closes it
         try:
             if not model.fetched:
                 async with self.store.write() as connection:
                     await rows.update_model(connection, model.id, fetched=True)
-            yield loaded.predictor
+            yield loaded
         finally:
             loaded.users -= 1
             if loaded.users == 0 and self._loaded.get(key) is not loaded:
-                await loaded.predictor.close()
+                await loaded.close()
             await self._unload_idle(self.keep_loaded)
 
     async def close(self) -> None:
         """Close every predictor."""
         loaded, self._loaded = self._loaded, {}
         for entry in loaded.values():
-            await entry.predictor.close()
+            await entry.close()
 
     async def _unload_idle(self, keep: int) -> None:
         """Close the predictors unused for longest until at most ``keep`` are left, or all that are left are in use."""
@@ -202,7 +232,7 @@ class Registry:
             key = next((key for key, entry in self._loaded.items() if entry.users == 0), None)
             if key is None:
                 return
-            await self._loaded.pop(key).predictor.close()
+            await self._loaded.pop(key).close()
 
     async def _resolve(self, parsed: Parsed, engine: str | None, run: str) -> ModelCard:
         if run not in PLACES:

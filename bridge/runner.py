@@ -21,7 +21,6 @@ from adapters.base import Detections, PredictOptions, Predictor
 from adapters.errors import (
     AccessDenied,
     BadFrame,
-    BadOutput,
     ModelNotFound,
     OutOfMemory,
     PredictorError,
@@ -290,7 +289,6 @@ class Runner:
     async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
         """Predict, with patience for what passes by itself. Raises PredictorError."""
         options = PredictOptions(self.options.floor_score, max_detections=self.options.max_detections)
-        limits = self.predictor.card.limits
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(Transient) & tenacity.retry_if_not_exception_type(PredictTimeout),
             stop=self._enough,
@@ -299,19 +297,7 @@ class Runner:
             reraise=True,
         ):
             with attempt:
-                try:
-                    async with asyncio.timeout(limits.timeout_s * max(1, len(frames))):
-                        found = await self.predictor.predict(frames, options)
-                    answered = len(found)
-                except TimeoutError as error:
-                    raise PredictTimeout(f"The model did not answer within {limits.timeout_s:g} s a frame.") from error
-                except (PredictorError, asyncio.CancelledError):
-                    raise
-                except Exception as error:
-                    log.debug("predictor failed", model=self.predictor.card.name, exc_info=True)
-                    raise BadOutput(f"The model failed with {type(error).__name__}.") from error
-                if answered != len(frames):
-                    raise BadOutput(f"The model answered {answered} results for {len(frames)} frames.")
+                found = await self.predictor.predict(frames, options)
         return found
 
     def _enough(self, state: tenacity.RetryCallState) -> bool:

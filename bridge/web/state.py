@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import web
 
 from bridge.app import App
-from bridge.web.gates import Gates
 from bridge.web.metrics import Metrics
 from bridge.worker import Worker
 
@@ -21,7 +20,6 @@ class State:
     service: App
     worker: Worker
     metrics: Metrics
-    gates: Gates = field(default_factory=Gates)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     document: dict[str, Any] = field(default_factory=dict)
 

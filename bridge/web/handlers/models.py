@@ -59,15 +59,13 @@ async def predict(call: Call[PredictQuery, Nothing]) -> PredictionAnswer:
     raw = ("image/*", "application/octet-stream")
     data = await receive_one(call.request, settings.images.max_file_mb * 2**20, "image", raw)
     threshold = model.threshold if query.threshold is None else query.threshold
-    limits = model.card.limits
     try:
         frame = await asyncio.to_thread(Frame.from_bytes, "the image", data)
         async with (
-            call.state.gates.enter(model.id, limits.max_concurrency),
-            call.service.registry.predictor(model) as predictor,
-            asyncio.timeout(limits.timeout_s),
+            call.service.registry.batcher(model) as batcher,
+            asyncio.timeout(model.card.limits.timeout_s),
         ):
-            (found,) = await predictor.predict([frame], PredictOptions(threshold, max_detections=query.max_detections))
+            found = await batcher.predict(frame, PredictOptions(threshold, max_detections=query.max_detections))
     except PredictorError as error:
         raise from_predictor(error) from error
     call.state.metrics.frames.labels("prediction").inc()

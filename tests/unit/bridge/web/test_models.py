@@ -8,7 +8,7 @@ import io
 import pytest
 from aiohttp import FormData
 
-from bridge.web import gates
+from bridge import batcher
 from tests.unit.bridge.web.conftest import Api, picture
 
 PNG = {"Content-Type": "image/png"}
@@ -129,7 +129,7 @@ async def test_wrong_options_of_a_prediction_are_refused(api: Api, query: str) -
 
 async def test_more_waiting_predictions_than_fit_are_turned_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.model()
-    monkeypatch.setattr(gates, "MAX_WAITING", 1)
+    monkeypatch.setattr(batcher, "MAX_WAITING", 1)
     many = [api.raw("POST", "/v1/models/1/predict", data=picture(i), headers=PNG) for i in range(24)]
     answers = await asyncio.gather(*many)
     statuses = [status for status, _, _ in answers]
