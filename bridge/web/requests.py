@@ -34,6 +34,9 @@ class Body(BaseModel):
 class ResolveModel(Body):
     reference: Reference
     engine: Engine | None = Field(default=None, description="What is to run it here. Null: the setting.")
+    run: Literal["auto", "local", "hosted"] = Field(
+        default="auto", description="Here, at its host, or auto: at the host where it serves it and a token is there."
+    )
 
 
 class AddModel(ResolveModel):

@@ -27,13 +27,13 @@ async def list_models(call: Call[Paging, Nothing]) -> ModelPage:
 
 async def resolve_model(call: Call[Nothing, ResolveModel]) -> Card:
     await asyncio.to_thread(check_reference, call.body.reference, call.service.settings)
-    return Card.of(await call.service.registry.resolve(call.body.reference, engine=call.body.engine))
+    return Card.of(await call.service.registry.resolve(call.body.reference, engine=call.body.engine, run=call.body.run))
 
 
 async def add_model(call: Call[Nothing, AddModel]) -> Reply:
     body, registry = call.body, call.service.registry
     await asyncio.to_thread(check_reference, body.reference, call.service.settings)
-    model, new = await registry.add(body.reference, name=body.name, engine=body.engine)
+    model, new = await registry.add(body.reference, name=body.name, engine=body.engine, run=body.run)
     if body.download and not model.fetched:
         model = await registry.fetch(model)
     return Reply(201 if new else 200, ModelAnswer.of(model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, FormData
 from PIL import Image
 
+from adapters.base import Detections, PredictOptions
+from adapters.frame import Frame
+from adapters.local import LocalPredictor
 from bridge.settings import Settings, load_settings
 from bridge.web.server import Serving, serving
 from tests.models import write_onnx_model
@@ -120,3 +123,17 @@ async def api(tmp_path: Path, sections: dict[str, dict[str, Any]]) -> AsyncItera
     settings = settings_for(tmp_path, **sections)
     async with serving(settings) as server, ClientSession() as session:
         yield Api(server, session, settings, tmp_path)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Every prediction waits for this event."""
+    go = asyncio.Event()
+    predict = LocalPredictor.predict
+
+    async def waits(self: Any, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
+        await go.wait()
+        return await predict(self, frames, options)
+
+    monkeypatch.setattr(LocalPredictor, "predict", waits)
+    return go

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from aiohttp import FormData
 
-from adapters.base import Detections, PredictOptions
-from adapters.frame import Frame
-from adapters.local import LocalPredictor
 from bridge.web import events
 from tests.unit.bridge.web.conftest import Api
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Every prediction waits for this event."""
-    go = asyncio.Event()
-    predict = LocalPredictor.predict
-
-    async def waits(self: Any, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
-        await go.wait()
-        return await predict(self, frames, options)
-
-    monkeypatch.setattr(LocalPredictor, "predict", waits)
-    return go
 
 
 async def running(api: Api, job_id: int) -> None:

@@ -39,6 +39,8 @@ async def test_the_same_model_twice_is_one_model(api: Api) -> None:
         ("/etc", 403, "folder_not_allowed"),
         ("~/model", 403, "folder_not_allowed"),
         ("./model", 403, "folder_not_allowed"),
+        ("file:///etc", 403, "folder_not_allowed"),
+        ("/etc/x.onnx", 403, "folder_not_allowed"),
     ],
 )
 async def test_what_is_no_model_for_callers_is_refused(api: Api, reference: str, status: int, code: str) -> None:
@@ -53,6 +55,13 @@ async def test_a_link_out_of_an_allowed_folder_does_not_lead_out(api: Api) -> No
     (api.folder / "shared" / "link").symlink_to(secret)
     reference = str(api.folder / "shared" / "link")
     await api.error("POST", "/v1/models", 403, "folder_not_allowed", {"reference": reference})
+
+
+async def test_a_model_runs_here_or_at_its_host_and_nowhere_else(api: Api) -> None:
+    reference = (await api.model())["card"]["reference"]
+    card = await api.call("POST", "/v1/models/resolve", {"reference": reference, "run": "local"})
+    assert card["engine"] == "onnxruntime"
+    await api.error("POST", "/v1/models", 400, "invalid_json", {"reference": reference, "run": "there"})
 
 
 async def test_name_and_threshold_change(api: Api) -> None:
@@ -127,13 +136,20 @@ async def test_wrong_options_of_a_prediction_are_refused(api: Api, query: str) -
     await api.error("POST", f"/v1/models/1/predict?{query}", 400, "invalid_request", data=picture(1), headers=PNG)
 
 
-async def test_more_waiting_predictions_than_fit_are_turned_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_waiting_predictions_than_fit_are_turned_away(
+    api: Api,
+    slow: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     await api.model()
     monkeypatch.setattr(batcher, "MAX_WAITING", 1)
-    many = [api.raw("POST", "/v1/models/1/predict", data=picture(i), headers=PNG) for i in range(24)]
+    many = [
+        asyncio.create_task(api.raw("POST", "/v1/models/1/predict", data=picture(i), headers=PNG)) for i in range(40)
+    ]
+    await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)  # only a refusal can be so quick
+    slow.set()
     answers = await asyncio.gather(*many)
-    statuses = [status for status, _, _ in answers]
-    assert set(statuses) == {200, 503}
+    assert {status for status, _, _ in answers} == {200, 503}
     refused = next(response for status, _, response in answers if status == 503)
     assert refused.headers["Retry-After"] == "1"
 

@@ -15,7 +15,7 @@ from bridge.web.openapi import errors_of, make_document
 from bridge.web.routes import ROUTES
 from bridge.web.server import serving
 from tests.unit.bridge.web.conftest import Api, settings_for
-from tests.unit.bridge.web.test_jobs import running, slow  # noqa: F401  (a fixture)
+from tests.unit.bridge.web.test_jobs import running
 
 
 async def test_health_and_readiness(api: Api) -> None:
@@ -70,7 +70,7 @@ async def test_the_page_shows_every_operation_and_fetches_nothing(api: Api) -> N
 
 async def test_shutting_down_gives_running_jobs_back_and_the_next_start_finishes_them(
     tmp_path: Path,
-    slow: asyncio.Event,  # noqa: F811
+    slow: asyncio.Event,
 ) -> None:
     settings = settings_for(tmp_path)
     async with serving(settings) as server, ClientSession() as session:
