@@ -22,6 +22,7 @@ from adapters.errors import (
     AccessDenied,
     BadFrame,
     ModelNotFound,
+    ModelStuck,
     OutOfMemory,
     PredictorError,
     PredictTimeout,
@@ -110,12 +111,8 @@ class _Speed:
 _Finished = asyncio.Queue[list[FinishedFrame] | None]
 
 
-class _Stop(Exception):
-    """The run ends here: the job failed as a whole."""
-
-
-class _LeftPending(Exception):
-    """The job was cancelled while a batch waited for another try: its frames stay as they are."""
+# What became of a frame; None: it stays pending, because the run ended before its answer came.
+_Answer = Detections | PredictorError | None
 
 
 @dataclass(slots=True)
@@ -128,7 +125,8 @@ class Runner:
     plan: JobPlan
     options: RunnerOptions = field(default_factory=RunnerOptions)
     on_progress: Callable[[Progress], None] = lambda progress: None
-    _cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
+    _failure: str | None = None  # why the job failed as a whole
     _written: int = 0
     _failed: int = 0
     _shapes: int = 0
@@ -137,7 +135,12 @@ class Runner:
 
     def cancel(self) -> None:
         """Ask for an end: batches in flight are finished and stored, no other begins."""
-        self._cancelled.set()
+        self._ending.set()
+
+    def _fail(self, why: str) -> None:
+        """End as ``cancel`` does, and let the job fail: what is answered already is still stored."""
+        self._failure = self._failure or why
+        self._ending.set()
 
     async def run(self) -> JobState:
         """Work until every frame is done or failed, or the job is cancelled or cannot go on.
@@ -155,15 +158,14 @@ class Runner:
                     beat.cancel()
             except BaseExceptionGroup as errors:
                 raise _first(errors) from errors
-        except _Stop as stop:
-            return await self._end(JobState.FAILED, str(stop))
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(lease))
             raise
-        state = JobState.CANCELLED if self._cancelled.is_set() and self._left() else JobState.SUCCEEDED
-        if state is JobState.SUCCEEDED and self._too_many_failures(final=True):
-            return await self._end(JobState.FAILED, self._failure_text())
-        return await self._end(state)
+        if self._failure is None and self._ending.is_set() and self._left():
+            return await self._end(JobState.CANCELLED)
+        if self._failure is None and self._too_many_failures(final=True):
+            self._failure = self._failure_text()
+        return await self._end(JobState.FAILED if self._failure else JobState.SUCCEEDED, self._failure)
 
     async def _end(self, state: JobState, error: str | None = None) -> JobState:
         async with self.store.write() as connection:
@@ -203,7 +205,7 @@ class Runner:
             async for batch in batches:
                 await held.acquire()
                 await slots.acquire()
-                if self._cancelled.is_set():
+                if self._ending.is_set():
                     break
                 task = group.create_task(self._batch(batch, finished, slots, held))
                 in_flight.add(task)
@@ -217,7 +219,7 @@ class Runner:
         """The pending frames in order; how many come at once follows what fits into memory."""
         after = -1
         waiting: list[StoredFrame] = []
-        while not self._cancelled.is_set():
+        while not self._ending.is_set():
             async with self.store.read() as connection:
                 page = await ledger.pending_frames(connection, self.sink.lease.job_id, after, PAGE)
             if not page:
@@ -246,45 +248,36 @@ class Runner:
             finally:
                 slots.release()
             # What an answer becomes is worked out beside the next forward pass.
-            await finished.put(await asyncio.to_thread(self._finish, batch, answers))
-        except _LeftPending:
-            return
+            if ended := await asyncio.to_thread(self._finish, batch, answers):
+                await finished.put(ended)
         finally:
             held.release()
 
-    async def _answers(self, frames: Sequence[Frame]) -> list[Detections | PredictorError]:
-        """One answer or error per frame. A batch that fails is split until the bad frame is alone."""
+    async def _answers(self, frames: Sequence[Frame]) -> list[_Answer]:
+        """What became of each frame. A batch that fails is split until the bad frame is alone."""
         if not frames:
             return []
         try:
             return list(await self._ask(frames))
-        except FATAL as error:
-            raise _Stop(f"{error.message} {error.hint}".strip()) from error
-        except BadFrame as error:
-            bad = [frame.id == error.frame_id for frame in frames]
-            if sum(bad) == 1:
-                rest = iter(
-                    await self._answers([frame for frame, is_bad in zip(frames, bad, strict=True) if not is_bad])
-                )
-                return [error if is_bad else next(rest) for is_bad in bad]
-            failure: PredictorError = error
-        except OutOfMemory as error:
-            self._batch_limit = max(1, min(self._batch_limit, len(frames) // 2))
-            failure = error
-        except PredictTimeout as error:
-            failure = error
-        except Transient as error:
-            if self._cancelled.is_set():
-                raise _LeftPending from error
-            raise _Stop(f"{error.message} Its frames stay pending; resume the job when the host answers.") from error
         except PredictorError as error:
             failure = error
-        if len(frames) == 1:
+        ends = _why_the_run_ends(failure)
+        if ends is None and len(frames) == 1:
             return [failure]
-        if self._cancelled.is_set():
-            raise _LeftPending
-        half = len(frames) // 2
-        return [*await self._answers(frames[:half]), *await self._answers(frames[half:])]
+        if ends is not None and not self._ending.is_set():
+            self._fail(ends)
+        if self._ending.is_set():
+            return [None] * len(frames)
+        if isinstance(failure, OutOfMemory):
+            self._batch_limit = max(1, min(self._batch_limit, len(frames) // 2))
+        blamed = [i for i, frame in enumerate(frames) if isinstance(failure, BadFrame) and frame.id == failure.frame_id]
+        if len(blamed) == 1:
+            rest = await self._answers([frame for i, frame in enumerate(frames) if i != blamed[0]])
+            return [*rest[: blamed[0]], failure, *rest[blamed[0] :]]
+        # Alone at once where the model hangs: each further call that does costs a thread, and few are allowed.
+        size = 1 if isinstance(failure, PredictTimeout) else len(frames) // 2
+        parts = [frames[:size], frames[size:]] if size > 1 else [[frame] for frame in frames]
+        return [answer for part in parts for answer in await self._answers(part)]
 
     async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
         """Predict, with patience for what passes by itself. Raises PredictorError."""
@@ -301,24 +294,24 @@ class Runner:
         return found
 
     def _enough(self, state: tenacity.RetryCallState) -> bool:
-        """Whether to stop asking: patience is at its end, or the job was cancelled."""
-        return self._cancelled.is_set() or (state.seconds_since_start or 0.0) >= self.options.patience_s
+        """Whether to stop asking: patience is at its end, or the run is."""
+        return self._ending.is_set() or (state.seconds_since_start or 0.0) >= self.options.patience_s
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait before another try, but no longer than until the job is cancelled."""
+        """Wait before another try, but no longer than the run goes on."""
         try:
             async with asyncio.timeout(seconds):
-                await self._cancelled.wait()
+                await self._ending.wait()
         except TimeoutError:
             return
 
-    def _finish(
-        self, batch: Sequence[StoredFrame], answers: Sequence[Detections | PredictorError]
-    ) -> list[FinishedFrame]:
+    def _finish(self, batch: Sequence[StoredFrame], answers: Sequence[_Answer]) -> list[FinishedFrame]:
         """Raw results packed, thresholds cut, labels mapped: runs in a thread."""
         plan = self.plan
         finished = []
         for row, answer in zip(batch, answers, strict=True):
+            if answer is None:
+                continue
             if isinstance(answer, PredictorError):
                 failed = FrameOutcome(row.number, error_code=predictor_code(answer), error=answer.message)
                 finished.append(FinishedFrame(failed))
@@ -349,7 +342,7 @@ class Runner:
             await self.sink.write(group)
             self._count(group)
             if self._too_many_failures():
-                raise _Stop(self._failure_text())
+                self._fail(self._failure_text())
 
     def _count(self, group: Sequence[FinishedFrame]) -> None:
         self._written += len(group)
@@ -379,9 +372,20 @@ class Runner:
         )
 
 
+def _why_the_run_ends(error: PredictorError) -> str | None:
+    """What every further frame would meet as well, in a sentence for the job; None where only these frames fail."""
+    if isinstance(error, FATAL):
+        return f"{error.message} {error.hint}".strip()
+    if isinstance(error, ModelStuck):
+        return f"{error.message} Its frames stay pending; resume the job, and the model is loaded anew."
+    if isinstance(error, Transient) and not isinstance(error, PredictTimeout):
+        return f"{error.message} Its frames stay pending; resume the job when the host answers."
+    return None
+
+
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that ended a task group; the ones that followed from it are of no interest."""
-    ranked = (_Stop, LeaseLost, BaseException)
+    ranked = (LeaseLost, BaseException)
     flat = list(_flatten(errors))
     return next(error for kind in ranked for error in flat if isinstance(error, kind))
 
