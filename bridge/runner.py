@@ -163,8 +163,8 @@ class Runner:
             raise
         if self._failure is None and self._ending.is_set() and self._left():
             return await self._end(JobState.CANCELLED)
-        if self._failure is None and self._too_many_failures(final=True):
-            self._failure = self._failure_text()
+        if self._failure is None:  # at the end all frames of the job count, those of earlier runs as well
+            self._judge(self.plan.failed + self._failed, self.plan.done + self.plan.failed + self._written)
         return await self._end(JobState.FAILED if self._failure else JobState.SUCCEEDED, self._failure)
 
     async def _end(self, state: JobState, error: str | None = None) -> JobState:
@@ -341,8 +341,8 @@ class Runner:
                 group += more or []
             await self.sink.write(group)
             self._count(group)
-            if self._too_many_failures():
-                self._fail(self._failure_text())
+            if self._written >= ENOUGH_TO_JUDGE:
+                self._judge(self._failed, self._written)
 
     def _count(self, group: Sequence[FinishedFrame]) -> None:
         self._written += len(group)
@@ -360,16 +360,13 @@ class Runner:
             )
         )
 
-    def _too_many_failures(self, *, final: bool = False) -> bool:
-        if self._written == 0 or (not final and self._written < ENOUGH_TO_JUDGE):
-            return False
-        return self._failed / self._written > self.plan.max_failure_rate
-
-    def _failure_text(self) -> str:
-        return (
-            f"{self._failed} of {self._written} frames failed, more than the {self.plan.max_failure_rate:.0%} allowed; "
-            "`hubbridge job show --failed` lists them."
-        )
+    def _judge(self, failed: int, finished: int) -> None:
+        """Fail the job where more than the allowed share of its finished frames failed."""
+        if finished and failed / finished > self.plan.max_failure_rate:
+            self._fail(
+                f"{failed} of {finished} frames failed, more than the {self.plan.max_failure_rate:.0%} allowed; "
+                "`hubbridge job show --failed` lists them."
+            )
 
 
 def _why_the_run_ends(error: PredictorError) -> str | None:
