@@ -84,28 +84,35 @@ def annotate(
     """Annotate images with a model in one go: register, match labels, predict, export."""
     if clean not in CLEAN:
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
+    mapping, label_thresholds = parse_pairs(pairs, "--map"), parse_scores(label_threshold)
 
     async def work(service: App) -> _Outcome:
         from bridge import formats  # noqa: PLC0415
         from bridge.cli.previews import write_previews  # noqa: PLC0415
         from bridge.cli.progress import run_job  # noqa: PLC0415
+        from bridge.errors import BridgeError  # noqa: PLC0415
 
         formats.find(format_name)  # refused before any work is done
         registered = await _model(service, model)
-        target, found = await _task(service, task, images, labels, registered)
+        target, found, is_new = await _task(service, task, images, labels, registered)
         show_rejected(found, json)
         spec = make_spec(
             target=target.id,
             model_id=registered.id,
-            mapping=parse_pairs(pairs, "--map"),
+            mapping=mapping,
             accept_suggestions=accept,
             threshold=threshold,
-            label_thresholds=parse_scores(label_threshold),
+            label_thresholds=label_thresholds,
             masks_as_polygons=masks_as_polygons,
             clean=clean,
             max_failure_rate=service.settings.jobs.max_failure_rate,
         )
-        job = await service.jobs.create(spec)
+        try:
+            job = await service.jobs.create(spec)
+        except BridgeError:
+            if is_new:  # nothing came of it, and the next try is not to find its name taken
+                await service.tasks.remove(target.id)
+            raise
         if not json:
             announce(job)
         job = await run_job(service, job)
@@ -134,8 +141,8 @@ async def _model(service: App, text: str) -> Model:
 
 async def _task(
     service: App, name: str | None, images: Sequence[Path], labels: str | None, model: Model
-) -> tuple[Task, Collected]:
-    """The task of that name with the images that it lacks added, or a new one."""
+) -> tuple[Task, Collected, bool]:
+    """The task of that name with the images that it lacks added, or a new one; and whether it is new."""
     from bridge.errors import BridgeError, InvalidRequest, NotFound  # noqa: PLC0415
     from bridge.jobs import labels_of  # noqa: PLC0415
     from bridge.registry import free_name  # noqa: PLC0415
@@ -152,7 +159,7 @@ async def _task(
                     f"Task {existing.name} exists with other labels.", hint="Leave --labels out, or name another task."
                 )
             found = await service.tasks.add_frames(existing.id, images, skip_known=True)
-            return await service.tasks.find(existing.id), found
+            return await service.tasks.get(existing.id), found, False
     wanted = (
         parse_labels(labels) if labels is not None else labels_from_json([{"name": n} for n in labels_of(model.card)])
     )
@@ -168,7 +175,7 @@ async def _task(
     except BridgeError:
         await service.tasks.remove(created.id)
         raise
-    return await service.tasks.find(created.id), found
+    return await service.tasks.get(created.id), found, True
 
 
 def _show(outcome: _Outcome, out: Path, *, json: bool) -> None:

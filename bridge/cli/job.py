@@ -223,7 +223,7 @@ def show(
         from bridge.domain import FrameState  # noqa: PLC0415
 
         found = await service.jobs.get(job)
-        task = await service.tasks.find(found.spec.target)
+        task = await service.tasks.get(found.spec.target)
         rows = await service.jobs.ledger(job, state=FrameState.FAILED, most=10_000) if failed else []
         return found, task.name, rows
 

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from adapters.base import DownloadProgress
 from bridge.app import App
 from bridge.domain import Job, JobState
-from bridge.errors import Conflict
+from bridge.errors import BridgeError, Conflict
+from bridge.owner import owner_here
 from bridge.runner import Progress as JobProgress
 
 LINE_EVERY_S = 2.0
@@ -95,7 +96,10 @@ class JobBar:
 
 
 async def run_job(service: App, job: Job) -> Job:
-    """Run a queued job in this process. Ctrl-C cancels it cleanly; a second one stops at once."""
+    """Run a queued job in this process. Ctrl-C cancels it cleanly; a second one stops at once.
+
+    Where a server was quicker to take the job, it is followed there. A job that failed is an answer, not an error.
+    """
     loop = asyncio.get_running_loop()
     with DownloadBar() as downloads, JobBar(job) as bar:
         task = asyncio.ensure_future(service.jobs.run(job.id, on_progress=bar, on_download=downloads))
@@ -110,14 +114,21 @@ async def run_job(service: App, job: Job) -> Job:
             with suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, interrupted)
         try:
-            return await task
+            await task
         except asyncio.CancelledError:
-            return await service.jobs.get(job.id)
+            if not asked:
+                raise
+        except BridgeError:
+            now = await service.jobs.get(job.id)
+            if now.state is JobState.QUEUED or now.owner == owner_here():  # it could not even be marked as failed
+                raise
         finally:
+            await asyncio.gather(*asked, return_exceptions=True)
             for number in (signal.SIGINT, signal.SIGTERM):
                 with suppress(NotImplementedError):
                     loop.remove_signal_handler(number)
-            await asyncio.gather(*asked, return_exceptions=True)
+    ended = await service.jobs.get(job.id)
+    return await watch_job(service, job.id) if ended.state is JobState.RUNNING else ended
 
 
 async def _cancel(service: App, job_id: int) -> Job:

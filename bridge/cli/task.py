@@ -60,7 +60,7 @@ def create(
         except BridgeError:
             await service.tasks.remove(task.id)
             raise
-        return await service.tasks.find(task.id), found
+        return await service.tasks.get(task.id), found
 
     task, found = run(context, work)
     show_rejected(found, json)
