@@ -28,13 +28,13 @@ ADAPTERS: dict[type, tuple[str, str]] = {
     HuggingFaceModel: ("huggingface", "adapters.huggingface:HuggingFace"),
     HuggingFaceEndpoint: ("huggingface-hosted", "adapters.huggingface_hosted:HuggingFaceHosted"),
     RoboflowVersion: ("roboflow", "adapters.roboflow_hosted:RoboflowHosted"),
+    InferenceServerModel: ("inference-server", "adapters.inference_server:InferenceServer"),
     LocalFolder: ("local", _HUGGING_FACE_LOCAL),
+    LocalFile: ("file", "adapters.onnx_file:OnnxFile"),
 }
 
 _NAMES: dict[type, str] = {
-    InferenceServerModel: "a model of a Roboflow inference server",
     NuclioFunction: "a Nuclio function",
-    LocalFile: "a single model file",
     HttpsFile: "a model file on a web server",
 }
 

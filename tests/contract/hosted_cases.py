@@ -8,12 +8,13 @@ from pathlib import Path
 from adapters.base import Context
 from adapters.errors import AccessDenied, ModelNotFound, Unsupported
 from adapters.network import HttpPolicy
-from adapters.references import HuggingFaceEndpoint, RoboflowVersion
+from adapters.references import HuggingFaceEndpoint, InferenceServerModel, RoboflowVersion
 from adapters.references.kinds import ROUTER
 from tests import models
 from tests.contract.cases import Case, Refusal, Setting
 from tests.hub import TOKEN, Fault, HubServer, Repository
 from tests.servers.hugging_face_inference import HuggingFaceInference
+from tests.servers.inference_server import InferenceServer
 from tests.servers.roboflow import KEY, WORKSPACE, Roboflow
 
 HERE = HttpPolicy(frozenset({"127.0.0.1"}))
@@ -88,7 +89,42 @@ def _roboflow(folder: Path, kind: str) -> Iterator[Setting]:
         )
 
 
+def _inference_server(folder: Path, kind: str, labels: tuple[str, ...]) -> Iterator[Setting]:
+    kinds = {"signs/3": kind, "sam/1": "promptable-segmentation", "unlisted/1": kind}
+    projects = {"signs": (kind, {3: True})}
+    with Roboflow(models.LABELS, projects) as cloud, InferenceServer(models.LABELS, kinds) as host:
+        context = Context(
+            folder / "cache",
+            secret=lambda kind, host: KEY if (kind, host) == ("roboflow", "roboflow.com") else None,
+            endpoints={"roboflow": cloud.url},
+            http=HERE,
+        )
+        yield Setting(
+            InferenceServerModel(host.url, "signs", 3, labels),
+            context,
+            (
+                Refusal("absent", InferenceServerModel(host.url, "signs", 9), ModelNotFound, ("signs/9",)),
+                Refusal("wrong kind", InferenceServerModel(host.url, "sam", 1), Unsupported, ("promptable",)),
+                Refusal("no labels", InferenceServerModel(host.url, "unlisted", 1), Unsupported, ("labels",)),
+                Refusal("private", InferenceServerModel("http://10.1.2.3:9001", "p", 1), AccessDenied, ("plain http",)),
+            ),
+            host.fail,
+        )
+
+
 HOSTED_CASES = (
+    Case(
+        "inference-server-boxes",
+        InferenceServerModel,
+        "hosted",
+        lambda f: _inference_server(f, "object-detection", ()),
+    ),
+    Case(
+        "inference-server-masks",
+        InferenceServerModel,
+        "hosted",
+        lambda f: _inference_server(f, "semantic-segmentation", models.LABELS),
+    ),
     Case("roboflow-boxes", RoboflowVersion, "hosted", lambda f: _roboflow(f, "object-detection")),
     Case("roboflow-polygons", RoboflowVersion, "hosted", lambda f: _roboflow(f, "instance-segmentation")),
     Case("roboflow-skeletons", RoboflowVersion, "hosted", lambda f: _roboflow(f, "keypoint-detection")),

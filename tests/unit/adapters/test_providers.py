@@ -16,7 +16,6 @@ from adapters.providers import ADAPTERS, adapter_for, adapter_for_card
 from adapters.references import (
     HttpsFile,
     HuggingFaceModel,
-    InferenceServerModel,
     LocalFile,
     LocalFolder,
     NuclioFunction,
@@ -25,7 +24,6 @@ from adapters.references import (
 
 CARD = ModelCard("m", "huggingface", "hf://m", "1", "object-detection", ("a",), ("rectangle",), "onnxruntime")
 WITHOUT_ADAPTER: list[tuple[Reference, str]] = [
-    (InferenceServerModel("http://127.0.0.1:9001", "proj", 3), "inference server"),
     (NuclioFunction("http://127.0.0.1:8070", "f"), "Nuclio function"),
     (LocalFile("./model.onnx"), "single model file"),
     (HttpsFile("https://example.org/model.onnx", "0" * 64), "web server"),
