@@ -17,6 +17,7 @@ from tests.servers.hugging_face_inference import HuggingFaceInference
 from tests.servers.inference_server import InferenceServer
 from tests.servers.roboflow import KEY, WORKSPACE, Roboflow
 
+MANY_LABELS = tuple(f"surface {i}" for i in range(20))  # a class is one mask, however often it occurs
 HERE = HttpPolicy(frozenset({"127.0.0.1"}))
 
 
@@ -92,7 +93,7 @@ def _roboflow(folder: Path, kind: str) -> Iterator[Setting]:
 def _inference_server(folder: Path, kind: str, labels: tuple[str, ...]) -> Iterator[Setting]:
     kinds = {"signs/3": kind, "sam/1": "promptable-segmentation", "unlisted/1": kind}
     projects = {"signs": (kind, {3: True})}
-    with Roboflow(models.LABELS, projects) as cloud, InferenceServer(models.LABELS, kinds) as host:
+    with Roboflow(models.LABELS, projects) as cloud, InferenceServer(labels or models.LABELS, kinds) as host:
         context = Context(
             folder / "cache",
             secret=lambda kind, host: KEY if (kind, host) == ("roboflow", "roboflow.com") else None,
@@ -123,7 +124,7 @@ HOSTED_CASES = (
         "inference-server-masks",
         InferenceServerModel,
         "hosted",
-        lambda f: _inference_server(f, "semantic-segmentation", models.LABELS),
+        lambda f: _inference_server(f, "semantic-segmentation", MANY_LABELS),
     ),
     Case("roboflow-boxes", RoboflowVersion, "hosted", lambda f: _roboflow(f, "object-detection")),
     Case("roboflow-polygons", RoboflowVersion, "hosted", lambda f: _roboflow(f, "instance-segmentation")),
