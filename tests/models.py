@@ -110,6 +110,41 @@ def detector(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def write_yolo(path: Path, *, metadata: bool = True) -> Path:
+    """A single file as Ultralytics exports one: images [1, 3, h, w] -> output0 [1, 4 + labels, QUERIES]."""
+    size = 64
+    rng = np.random.default_rng(5)
+    rows = 4 + len(LABELS)
+    scale = np.array([size, size, size / 3, size / 3, *[1] * len(LABELS)], np.float32)
+    weights = {
+        "spatial": np.array([2, 3], np.int64),
+        "to_rows": rng.normal(0, 4, (3, rows * QUERIES)).astype(np.float32),
+        "shape": np.array([1, rows, QUERIES], np.int64),
+        "scale": scale[None, :, None],
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["images", "spatial"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "to_rows"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["plain"]),
+        helper.make_node("Sigmoid", ["plain"], ["shares"]),
+        helper.make_node("Mul", ["shares", "scale"], ["output0"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "yolo",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, size, size])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, rows, QUERIES])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if metadata:
+        said = {"task": "detect", "names": str(dict(enumerate(LABELS))), "imgsz": f"[{size}, {size}]", "stride": "32"}
+        helper.set_model_props(model, said)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def write_rt_detr(folder: Path) -> Path:
     """A random RT-DETR of transformers in safetensors, some 100,000 parameters; needs torch."""
     import torch  # noqa: PLC0415  (the other models need none)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adapters.base import Context
 from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Unsupported
-from adapters.references import HuggingFaceModel, LocalFolder, Reference
+from adapters.references import HuggingFaceModel, LocalFile, LocalFolder, Reference
 from tests import models
 from tests.hub import Fault, HubServer, Repository
 
@@ -113,7 +113,24 @@ def _hub_model(folder: Path, write: Callable[[Path], Path]) -> Iterator[Setting]
         )
 
 
+def _file(folder: Path) -> Iterator[Setting]:
+    model = models.write_yolo(folder / "street.onnx")
+    odd = models.write_yolo(folder / "odd.onnx", metadata=False)
+    (folder / "odd.json").write_text('{"layout": "yolo-v99"}')
+    (folder / "model.xml").write_text("<net/>")
+    yield Setting(
+        LocalFile(str(model)),
+        Context(folder / "cache"),
+        (
+            Refusal("absent", LocalFile(str(folder / "absent.onnx")), ModelNotFound, ("no file",)),
+            Refusal("OpenVINO", LocalFile(str(folder / "model.xml")), Unsupported, ("OpenVINO",)),
+            Refusal("layout", LocalFile(str(odd)), Unsupported, ("yolo-v99",)),
+        ),
+    )
+
+
 CASES = (
+    Case("file-onnx", LocalFile, "onnxruntime", _file),
     Case("folder-onnx", LocalFolder, "onnxruntime", lambda f: _local_folder(f, models.write_onnx_model)),
     Case("folder-transformers", LocalFolder, "transformers", lambda f: _local_folder(f, models.write_rt_detr)),
     Case("hub-onnx", HuggingFaceModel, "onnxruntime", lambda f: _hub_model(f, models.write_onnx_model)),
