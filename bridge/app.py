@@ -48,6 +48,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         environment_secrets={k: os.environ[v] for k, v in SECRET_VARIABLES.items() if os.environ.get(v)},
         engine=settings.models.engine,
         keep_loaded=settings.models.keep_loaded,
+        unload_after_s=settings.models.unload_after_seconds,
         offline=settings.models.offline,
     )
     tasks = Tasks(store, folder / "tasks", image_limits(settings))

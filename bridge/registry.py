@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -23,38 +22,20 @@ from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
 from bridge.errors import InvalidRequest, NotFound, from_predictor
 from bridge.lent import LentPredictor
+from bridge.loaded_models import LoadedModel, LoadedModels
 from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import models as rows
-from bridge.turns import Turns
 
 Progress = Callable[[DownloadProgress], None]
 
 PLACES = ("auto", "local", "hosted")  # where a model can be wanted to run
 _DEFAULT_HOSTS: Mapping[str, str] = {str(kind): host for kind, host in DEFAULT_HOSTS.items()}
 
+ROOM_WITHIN_S = 10.0  # how long somebody who waits for one answer waits for room in memory
+
 _SLUG = re.compile(r"[^a-z0-9]+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # as CVAT takes function ids
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """A predictor in memory with its turns, and how many callers use it right now."""
-
-    predictor: Predictor
-    turns: Turns
-    batcher: Batcher
-    users: int = 0
-
-    @classmethod
-    def of(cls, predictor: Predictor) -> Self:
-        limits = predictor.card.limits
-        turns = Turns(limits.max_concurrency, limits.requests_per_second)
-        return cls(predictor, turns, Batcher(LentPredictor(predictor, turns), turns))
-
-    async def close(self) -> None:
-        await self.batcher.close()
-        await self.predictor.close()
 
 
 @dataclass(slots=True)
@@ -64,7 +45,8 @@ class Registry:
     cache_dir    where downloaded model files lie
     endpoints    provider -> base URL that the operator configured
     environment_secrets    (kind, host) -> secret from the environment; stored connections come first
-    keep_loaded  how many predictors stay in memory while nobody uses them
+    keep_loaded  how many predictors may be in memory
+    unload_after_s    seconds after which one that nobody uses leaves memory; 0: never
     """
 
     store: Store
@@ -74,10 +56,13 @@ class Registry:
     environment_secrets: Mapping[str, str] = field(default_factory=dict)
     engine: str = "auto"
     keep_loaded: int = 2
+    unload_after_s: float = 0.0
     offline: bool = False
     http: HttpPolicy = field(default_factory=HttpPolicy)
-    _loaded: dict[tuple[int, str], _Loaded] = field(default_factory=dict)  # least recently used first
-    _locks: dict[int, asyncio.Lock] = field(default_factory=dict)
+    _memory: LoadedModels = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._memory = LoadedModels(self.keep_loaded, self.unload_after_s)
 
     async def resolve(self, text: str, *, engine: str | None = None, run: str = "auto") -> ModelCard:
         """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept."""
@@ -153,11 +138,7 @@ class Registry:
         """Forget a model. Its downloaded files stay in the cache, which other models may share."""
         async with self.store.write() as connection:
             await rows.remove_model(connection, model_id)
-        # Its id may be given to the next model. A predictor in use is closed by its last user.
-        for key in [key for key in self._loaded if key[0] == model_id]:
-            gone = self._loaded.pop(key)
-            if gone.users == 0:
-                await gone.close()
+        await self._memory.forget(model_id)  # its id may be given to the next model
 
     async def connect(self, kind: str, host: str, secret: str) -> Connection:
         """Keep an account's secret, encrypted; an earlier one for the same kind and host is replaced."""
@@ -179,7 +160,12 @@ class Registry:
     @property
     def loaded(self) -> int:
         """How many predictors are in memory."""
-        return len(self._loaded)
+        return len(self._memory)
+
+    @property
+    def hung(self) -> list[str]:
+        """Names of the models that were given up because they hung, and were not loaded anew since."""
+        return self._memory.hung
 
     @asynccontextmanager
     async def predictor(self, model: Model, progress: Progress = lambda _: None) -> AsyncIterator[Predictor]:
@@ -193,46 +179,27 @@ class Registry:
     @asynccontextmanager
     async def batcher(self, model: Model) -> AsyncIterator[Batcher]:
         """Lend the model to somebody who asks for one frame and waits for the answer; otherwise as ``predictor``."""
-        async with self._lend(model, lambda _: None) as loaded:
+        async with self._lend(model, lambda _: None, room_within_s=ROOM_WITHIN_S) as loaded:
             yield loaded.batcher
 
     @asynccontextmanager
-    async def _lend(self, model: Model, progress: Progress) -> AsyncIterator[_Loaded]:
-        key = (model.id, model.card.revision)
-        lock = self._locks.setdefault(model.id, asyncio.Lock())
-        async with lock:
-            loaded = self._loaded.pop(key, None)
-            if loaded is None:
-                context = await self._context(progress)
-                with _translated():
-                    loaded = _Loaded.of(await providers.adapter_for_card(model.card).open(model.card, context))
-            self._loaded[key] = loaded  # now the most recently used
-            loaded.users += 1  # from here on nobody closes it
-        try:
+    async def _lend(
+        self, model: Model, progress: Progress, *, room_within_s: float | None = None
+    ) -> AsyncIterator[LoadedModel]:
+        async def open_it() -> Predictor:
+            context = await self._context(progress)
+            with _translated():
+                return await providers.adapter_for_card(model.card).open(model.card, context)
+
+        async with self._memory.lend(model, open_it, room_within_s=room_within_s) as loaded:
             if not model.fetched:
                 async with self.store.write() as connection:
                     await rows.update_model(connection, model.id, fetched=True)
             yield loaded
-        finally:
-            loaded.users -= 1
-            if loaded.users == 0 and self._loaded.get(key) is not loaded:
-                await loaded.close()
-            await self._unload_idle(self.keep_loaded)
 
     async def close(self) -> None:
         """Close every predictor."""
-        loaded, self._loaded = self._loaded, {}
-        for entry in loaded.values():
-            await entry.close()
-
-    async def _unload_idle(self, keep: int) -> None:
-        """Close the predictors unused for longest until at most ``keep`` are left, or all that are left are in use."""
-        while len(self._loaded) > keep:
-            # Looked up anew each time: while one is closed, another may be taken.
-            key = next((key for key, entry in self._loaded.items() if entry.users == 0), None)
-            if key is None:
-                return
-            await self._loaded.pop(key).close()
+        await self._memory.close()
 
     async def _resolve(self, parsed: Parsed, engine: str | None, run: str) -> ModelCard:
         if run not in PLACES:

@@ -70,6 +70,9 @@ class ModelsSettings(Section):
     keep_loaded: Positive = Field(
         default=2, description="Models held in memory at once; the one unused for longest makes room."
     )
+    unload_after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = Field(
+        default=900.0, description="A model that nobody has used for so long leaves memory, in seconds. 0: never."
+    )
     max_weights_mb: Positive = Field(default=4096, description="Larger models are refused, in MB of weights.")
     engine: Literal["auto", "onnxruntime", "transformers"] = Field(
         default="auto",

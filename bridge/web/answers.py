@@ -325,3 +325,10 @@ class UndoneAnswer(Answer):
 
 class Health(Answer):
     status: str = Field(examples=["ok"])
+
+
+class Readiness(Answer):
+    """``status``: ready, or degraded for the ``reason`` given; both can be asked."""
+
+    status: str = Field(examples=["ready"])
+    reason: str | None

@@ -146,7 +146,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/healthz", "healthz", READ, "System", "Whether the process lives",
           system.healthz, Nothing, Nothing, {200: a.Health}),
     Route("GET", "/readyz", "readyz", READ, "System", "Whether the database answers and jobs are claimed",
-          system.readyz, Nothing, Nothing, {200: a.Health}),
+          system.readyz, Nothing, Nothing, {200: a.Readiness}),
     Route("GET", "/metrics", "metrics", READ, "System", "Metrics for Prometheus",
           system.metrics, Nothing, Nothing, {200: Media("text/plain", "Prometheus' text format.", binary=False)}),
     Route("GET", "/v1/openapi.json", "openapi", READ, "System", "This description",

@@ -7,7 +7,7 @@ import json
 from aiohttp import web
 
 from bridge.domain import JobState
-from bridge.web.answers import Health
+from bridge.web.answers import Health, Readiness
 from bridge.web.docs_page import render_page
 from bridge.web.errors import NotReady
 from bridge.web.route import Call, Nothing
@@ -17,11 +17,18 @@ async def healthz(_: Call[Nothing, Nothing]) -> Health:
     return Health(status="ok")
 
 
-async def readyz(call: Call[Nothing, Nothing]) -> Health:
+async def readyz(call: Call[Nothing, Nothing]) -> Readiness:
     await call.service.jobs.counts()  # Overloaded where the database does not answer
     if call.state.closing.is_set() or not call.state.worker.alive:
         raise NotReady("No job is being claimed.", hint="The server is starting or closing, or its log says why not.")
-    return Health(status="ready")
+    if hung := call.service.registry.hung:
+        names = ", ".join(hung)
+        return Readiness(
+            status="degraded",
+            reason=f"Unloaded because calls of it hung: {names}. It is loaded anew when it is next used; the threads "
+            "that hang end with the server.",
+        )
+    return Readiness(status="ready", reason=None)
 
 
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
