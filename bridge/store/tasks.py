@@ -115,14 +115,15 @@ async def add_frames(connection: AsyncConnection, task_id: int, new: Sequence[Ne
     stored = [StoredFrame(task_id, row.frame_count + i, **asdict(frame)) for i, frame in enumerate(new)]
     if not stored:
         return []
-    try:
-        await connection.execute(sa.insert(frames), [asdict(frame) for frame in stored])
-    except IntegrityError as error:
-        taken = await frame_names(connection, task_id)
-        name = next((frame.name for frame in new if frame.name in taken), new[0].name)
-        raise Conflict(
-            f"The task already has a frame named {name}.", hint="Nothing was added. Leave it out or rename it."
-        ) from error
+    taken = set(await frame_names(connection, task_id)) if row.frame_count else set()
+    for frame in new:
+        if frame.name in taken:
+            raise Conflict(
+                f"The task already has a frame named {frame.name}.",
+                hint="Nothing was added. Leave it out or rename it.",
+            )
+        taken.add(frame.name)
+    await connection.execute(sa.insert(frames), [asdict(frame) for frame in stored])
     await connection.execute(
         sa.update(tasks).where(tasks.c.id == task_id).values(frame_count=tasks.c.frame_count + len(stored))
     )

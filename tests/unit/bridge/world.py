@@ -24,7 +24,7 @@ from adapters import providers
 from adapters.base import Context, Detections, Limits, ModelCard, PredictOptions
 from adapters.errors import BadFrame
 from adapters.frame import Frame
-from adapters.references import LocalFolder
+from adapters.references import HuggingFaceModel, LocalFolder, Reference, RoboflowVersion
 from bridge.domain import Job, JobSpec, Model, NewFrame, Shape, Task
 from bridge.jobs import Jobs
 from bridge.registry import Registry
@@ -104,7 +104,7 @@ class FakePredictor:
 
 
 class FakeAdapter:
-    """Resolves any local folder to ``card``; a test changes its class attributes through the fixture's monkeypatch."""
+    """Resolves every reference to ``card``; a test changes its class attributes through the fixture's monkeypatch."""
 
     card: ModelCard = CARD
     behave: Behave | None = None
@@ -113,12 +113,12 @@ class FakeAdapter:
     resolving: Callable[[Any, Context], Any] | None = None
     opening: Callable[[ModelCard], Awaitable[None]] | None = None
 
-    async def resolve(self, reference: LocalFolder, context: Context) -> ModelCard:
+    async def resolve(self, reference: Reference, context: Context) -> ModelCard:
         kind = type(self)
         kind.contexts.append(context)
         if kind.resolving is not None:
             kind.resolving(reference, context)
-        return replace(kind.card, reference=reference.canonical, name=Path(reference.path).name)
+        return replace(kind.card, reference=reference.canonical, name=reference.canonical.rsplit("/", 1)[-1])
 
     async def fetch(self, card: ModelCard, context: Context) -> None:
         type(self).contexts.append(context)
@@ -134,14 +134,15 @@ class FakeAdapter:
 
 
 def use_fakes(monkeypatch: pytest.MonkeyPatch) -> type[FakeAdapter]:
-    """The adapter of local folders is, for this test, a class of its own of ``FakeAdapter``."""
+    """A class of its own of ``FakeAdapter``: for this test the adapter of folders, Hugging Face and Roboflow models."""
 
     class Adapter(FakeAdapter):
         opened: list[FakePredictor] = []  # noqa: RUF012
         contexts: list[Context] = []  # noqa: RUF012
 
     monkeypatch.setattr("tests.unit.bridge.world.InUse", Adapter)
-    monkeypatch.setitem(providers.ADAPTERS, LocalFolder, ("local", "tests.unit.bridge.world:InUse"))
+    for kind in (LocalFolder, HuggingFaceModel, RoboflowVersion):
+        monkeypatch.setitem(providers.ADAPTERS, kind, ("local", "tests.unit.bridge.world:InUse"))
     return Adapter
 
 
@@ -239,6 +240,7 @@ async def world(
     adapter = use_fakes(monkeypatch)
     adapter.behave = behave
     adapter.card = replace(CARD, limits=limits)
+    folder.mkdir(exist_ok=True)
     store = await Store.open(f"sqlite+aiosqlite:///{folder / 'hubbridge.db'}")
     registry = Registry(
         store, SecretBox(SecretStr(""), folder / "secret.key"), folder / "models", keep_loaded=keep_loaded
