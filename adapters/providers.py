@@ -29,12 +29,12 @@ ADAPTERS: dict[type, tuple[str, str]] = {
     HuggingFaceEndpoint: ("huggingface-hosted", "adapters.huggingface_hosted:HuggingFaceHosted"),
     RoboflowVersion: ("roboflow", "adapters.roboflow_hosted:RoboflowHosted"),
     InferenceServerModel: ("inference-server", "adapters.inference_server:InferenceServer"),
+    NuclioFunction: ("nuclio", "adapters.nuclio_function:NuclioFunctions"),
     LocalFolder: ("local", _HUGGING_FACE_LOCAL),
     LocalFile: ("file", "adapters.onnx_file:OnnxFile"),
 }
 
 _NAMES: dict[type, str] = {
-    NuclioFunction: "a Nuclio function",
     HttpsFile: "a model file on a web server",
 }
 

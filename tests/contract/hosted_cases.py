@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from adapters.base import Context
-from adapters.errors import AccessDenied, ModelNotFound, Unsupported
+from adapters.errors import AccessDenied, InvalidReference, ModelNotFound, Unavailable, Unsupported
 from adapters.network import HttpPolicy
-from adapters.references import HuggingFaceEndpoint, InferenceServerModel, RoboflowVersion
+from adapters.references import HuggingFaceEndpoint, InferenceServerModel, NuclioFunction, RoboflowVersion
 from adapters.references.kinds import ROUTER
 from tests import models
 from tests.contract.cases import Case, Refusal, Setting
 from tests.hub import TOKEN, Fault, HubServer, Repository
 from tests.servers.hugging_face_inference import HuggingFaceInference
 from tests.servers.inference_server import InferenceServer
+from tests.servers.nuclio import Deployed, Nuclio
 from tests.servers.roboflow import KEY, WORKSPACE, Roboflow
 
 MANY_LABELS = tuple(f"surface {i}" for i in range(20))  # a class is one mask, however often it occurs
@@ -113,7 +114,39 @@ def _inference_server(folder: Path, kind: str, labels: tuple[str, ...]) -> Itera
         )
 
 
+def _nuclio(folder: Path, shape: str, direct: bool) -> Iterator[Setting]:
+    functions = {
+        "onnx.street": Deployed(dict.fromkeys(models.LABELS, shape), sublabels=("head", "left", "right")),
+        "pth.sam": Deployed({}, kind="interactor"),
+        "pth.siam": Deployed({}, kind="tracker"),
+        "broken": Deployed({"car": "any"}, state="error"),
+    }
+    with Nuclio(functions, login="me:s3cret") as host:
+        context = Context(
+            folder / "cache",
+            secret=lambda kind, netloc: "me:s3cret" if (kind, netloc) == ("nuclio", host.url[7:]) else None,
+            http=HERE,
+        )
+        refusals = [Refusal("private", NuclioFunction("http://10.1.2.3:8070", "f"), AccessDenied, ("plain http",))]
+        if direct:
+            reference = NuclioFunction(host.url, None, models.LABELS)
+            refusals.append(Refusal("no labels", NuclioFunction(host.url, None), Unsupported, ("labels",)))
+            yield Setting(reference, context, tuple(refusals), host.fail)
+            return
+        refusals += [
+            Refusal("absent", NuclioFunction(host.url, "none"), ModelNotFound, ("no function none",)),
+            Refusal("interactor", NuclioFunction(host.url, "pth.sam"), Unsupported, ("interactor",)),
+            Refusal("tracker", NuclioFunction(host.url, "pth.siam"), Unsupported, ("tracker",)),
+            Refusal("broken", NuclioFunction(host.url, "broken"), Unavailable, ("state error",)),
+            Refusal("unnamed", NuclioFunction(host.url, ""), InvalidReference, ("2 detectors",)),
+        ]
+        yield Setting(NuclioFunction(host.url, "onnx.street"), context, tuple(refusals), host.fail)
+
+
 HOSTED_CASES = (
+    Case("nuclio-boxes", NuclioFunction, "hosted", lambda f: _nuclio(f, "rectangle", direct=False)),
+    Case("nuclio-masks", NuclioFunction, "hosted", lambda f: _nuclio(f, "mask", direct=False)),
+    Case("nuclio-direct", NuclioFunction, "hosted", lambda f: _nuclio(f, "rectangle", direct=True)),
     Case(
         "inference-server-boxes",
         InferenceServerModel,

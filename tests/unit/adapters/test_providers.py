@@ -18,13 +18,11 @@ from adapters.references import (
     HuggingFaceModel,
     LocalFile,
     LocalFolder,
-    NuclioFunction,
     Reference,
 )
 
 CARD = ModelCard("m", "huggingface", "hf://m", "1", "object-detection", ("a",), ("rectangle",), "onnxruntime")
 WITHOUT_ADAPTER: list[tuple[Reference, str]] = [
-    (NuclioFunction("http://127.0.0.1:8070", "f"), "Nuclio function"),
     (LocalFile("./model.onnx"), "single model file"),
     (HttpsFile("https://example.org/model.onnx", "0" * 64), "web server"),
 ]
