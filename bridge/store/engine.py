@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from bridge.errors import BridgeError, Overloaded
 
 SCHEMA_VERSION = "0001"
 BUSY_TIMEOUT_MS = 15_000
+_DISK_FULL = ("disk is full", "no space left on device")  # SQLite; PostgreSQL
+CACHE_KB = 8192  # of each connection: jobs write in order and hardly look back, and the system caches the file
 
 
 class Store:
@@ -75,15 +77,33 @@ class Store:
                 await connection.run_sync(_upgrade)
 
 
+async def insert_rows(
+    connection: AsyncConnection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows whose values stand in the order of ``columns``, which is that of the table.
+
+    Half the time of ``sa.insert``, which reads each row by the names of its columns.
+    """
+    compiled = sa.insert(table).compile(dialect=connection.dialect, column_keys=columns, for_executemany=True)
+    assert compiled.positiontup == list(columns)
+    await connection.exec_driver_sql(str(compiled), list(rows))
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """A database that stays locked or goes away is said in our words; everything else is left alone."""
     try:
         yield
     except (OperationalError, PoolTimeoutError) as error:
+        if any(words in _cause(error).lower() for words in _DISK_FULL):
+            raise Overloaded(
+                "The disk that holds the database is full.",
+                hint="Make room, then try again; a job is resumed. Nothing was stored by half.",
+                code="disk_full",
+            ) from error
         raise Overloaded(
             f"The database did not answer: {_cause(error)}.",
-            hint="Another program may hold it, or the disk may be full. Nothing was changed; try again.",
+            hint="Another program may hold it. Nothing was changed; try again.",
             code="database_unavailable",
         ) from error
 
@@ -114,7 +134,9 @@ def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=20 if begin == "BEGIN" else 0)
+    overflow = 20 if begin == "BEGIN" else 0
+    # Last in, first out: who is alone uses one connection, and one cache, however many there were before.
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=overflow, pool_use_lifo=True)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
@@ -126,7 +148,7 @@ def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
             "synchronous = NORMAL",
             "foreign_keys = ON",
             "temp_store = MEMORY",
-            "cache_size = -65536",
+            f"cache_size = -{CACHE_KB}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, StoredFrame
 from bridge.errors import Conflict, NotFound
+from bridge.store.engine import insert_rows
 from bridge.store.models import moment
 from bridge.store.tables import frames, job_frames, jobs, results
 from bridge.store.tasks import selected_frames
@@ -237,13 +238,9 @@ async def record_outcomes(
         for outcome in outcomes
     ]
     await connection.execute(_FINISH_FRAME, rows)
-    kept = [
-        {"job_id": lease.job_id, "frame": outcome.frame, "format": 1, "body": outcome.result}
-        for outcome in outcomes
-        if outcome.result is not None
-    ]
+    kept = [(lease.job_id, outcome.frame, 1, outcome.result) for outcome in outcomes if outcome.result is not None]
     if kept:
-        await connection.execute(sa.insert(results), kept)
+        await insert_rows(connection, results, ("job_id", "frame", "format", "body"), kept)
 
 
 async def request_abort(connection: AsyncConnection, job_id: int) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,26 +12,34 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.domain import Clean, Shape, Source
+from bridge.store.engine import insert_rows
 from bridge.store.tables import jobs, labels, shapes, tasks
 
 _LIVE = shapes.c.removed_by.is_(None)
 
 
-def _row(task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | None) -> dict[str, Any]:
-    return {
-        "task_id": task_id,
-        "frame": frame,
-        "label_id": label_id,
-        "type": shape.type,
-        "points": np.array(shape.points, "<f8").tobytes(),
-        "rle": shape.rle,
-        "rotation": shape.rotation,
-        "score": shape.score,
-        "source": str(shape.source),
-        "attributes": json.dumps(dict(shape.attributes)) if shape.attributes else None,
-        "shape_group": shape.group,
-        "job_id": job_id,
-    }
+_COLUMNS = (
+    "task_id", "frame", "label_id", "type", "points", "rle", "rotation", "score", "source", "attributes",
+    "shape_group", "job_id",
+)  # fmt: skip
+
+
+def _row(task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | None) -> tuple[Any, ...]:
+    """In the order of ``_COLUMNS``."""
+    return (
+        task_id,
+        frame,
+        label_id,
+        shape.type,
+        struct.pack(f"<{len(shape.points)}d", *shape.points),
+        shape.rle,
+        shape.rotation,
+        shape.score,
+        shape.source.value,
+        json.dumps(dict(shape.attributes)) if shape.attributes else None,
+        shape.group,
+        job_id,
+    )
 
 
 def _shape(row: sa.Row[Any], names: Mapping[int, str]) -> Shape:
@@ -60,7 +69,7 @@ async def add_shapes(
     """Insert the shapes of (frame, shapes) pairs; the number inserted."""
     rows = [_row(task_id, frame, label_ids[shape.label], shape, job_id) for frame, new in changes for shape in new]
     if rows:
-        await connection.execute(sa.insert(shapes), rows)
+        await insert_rows(connection, shapes, _COLUMNS, rows)
         await _count(connection, task_id, len(rows))
     return len(rows)
 
