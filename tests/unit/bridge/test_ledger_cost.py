@@ -28,7 +28,7 @@ class Statements:
 
     def _count(self, _: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> None:
         if "lease_until=" not in statement or "frames_done" in statement:  # a heartbeat counts time and not frames
-            self.sent[statement.split("(")[0][:60]] += 1
+            self.sent[statement.split("(", maxsplit=1)[0][:60]] += 1
             self.rows += len(parameters) if many else 0
 
 
