@@ -110,6 +110,7 @@ jobs = sa.Table(
     sa.Column("id", _Id, primary_key=True),
     sa.Column("task_id", sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("model_id", sa.ForeignKey("models.id"), nullable=False, index=True),
+    sa.Column("source_job_id", sa.ForeignKey("jobs.id"), index=True),  # whose results it reads
     sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("spec", sa.Text, nullable=False),
     sa.Column("resolved", sa.JSON, nullable=False),
