@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -126,9 +127,9 @@ def scaled(pixels: Pixels, scale: FloatArray, bias: FloatArray, pad_to: Size | N
     if height > full[0] or width > full[1]:
         raise ValueError(f"{width} x {height} is larger than the model's {full[1]} x {full[0]}")
     out = np.zeros((3, *full), np.float32) if full != (height, width) else np.empty((3, *full), np.float32)
-    for channel in range(3):
+    for channel, values in enumerate(cv2.split(pixels)):  # whole planes are multiplied faster than every third byte
         plane = out[channel, :height, :width]
-        np.multiply(pixels[:, :, channel], scale[channel], out=plane)
+        np.multiply(values, scale[channel], out=plane)
         if bias[channel]:
             plane += bias[channel]
     return Tensor(out, height, width)
