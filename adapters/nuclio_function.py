@@ -45,9 +45,7 @@ class NuclioFunctions:
         if reference.function is None:
             card = _card(reference, _direct_function(reference))
             async with await self.open(card, context) as predictor:
-                await predictor.predict(
-                    [_GREY], PredictOptions()
-                )  # is a function there, and does it answer?
+                await predictor.predict([_GREY], PredictOptions())  # is a function there, and does it answer?
             return card
         caller, headers = _caller(reference.base_url, context)
         headers = {**headers, **_DASHBOARD_HEADERS}
@@ -171,7 +169,7 @@ def _caller(base_url: str, context: Context) -> tuple[HttpCaller, dict[str, str]
     login = context.secret("nuclio", host)
     packed = base64.b64encode(login.encode()).decode("ascii") if login else None
     password = login.partition(":")[2] if login else None
-    hint = f"Paste its address with user and password: http://USER:PASSWORD@{host}/..."
+    hint = f"Add USER:PASSWORD with `hubbridge connection add nuclio --host {host}`."
     caller = HttpCaller(
         base_url, context.http, Host(host, hint), secrets=(login, packed, password), timeout_s=_LIMITS.timeout_s
     )

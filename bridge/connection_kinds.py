@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Kind = Literal["huggingface", "roboflow", "cvat", "label-studio"]
+Kind = Literal["huggingface", "roboflow", "nuclio", "cvat", "label-studio"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT_HOSTS: dict[Kind, str] = {
     "huggingface": "huggingface.co",
     "roboflow": "roboflow.com",
+    "nuclio": "",
     "cvat": "app.cvat.ai",
     "label-studio": "",
 }

@@ -132,6 +132,7 @@ class Runner:
     _shapes: int = 0
     _batch_limit: int = 0
     _speed: _Speed = field(default_factory=_Speed)
+    _waits_for: str = ""  # what was last said of why the model does not answer yet
 
     def cancel(self) -> None:
         """Ask for an end: batches in flight are finished and stored, no other begins."""
@@ -287,6 +288,7 @@ class Runner:
             stop=self._enough,
             wait=_wait,
             sleep=self._sleep,
+            before_sleep=self._tell,
             reraise=True,
         ):
             with attempt:
@@ -296,6 +298,14 @@ class Runner:
     def _enough(self, state: tenacity.RetryCallState) -> bool:
         """Whether to stop asking: patience is at its end, or the run is."""
         return self._ending.is_set() or (state.seconds_since_start or 0.0) >= self.options.patience_s
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        """Say once why the job waits, such as a model that is loading at its host."""
+        error = state.outcome.exception() if state.outcome else None
+        reason = error.message if isinstance(error, PredictorError) else ""
+        if reason != self._waits_for:
+            self._waits_for = reason
+            log.warning("waiting for the model", model=self.predictor.card.name, reason=reason)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait before another try, but no longer than the run goes on."""

@@ -20,6 +20,7 @@ app = typer.Typer(
 KINDS = {
     "huggingface": ("huggingface.co", "HF_TOKEN"),
     "roboflow": ("roboflow.com", "ROBOFLOW_API_KEY"),
+    "nuclio": ("", "NUCLIO_LOGIN"),
     "cvat": ("app.cvat.ai", "CVAT_ACCESS_TOKEN"),
     "label-studio": ("", "LABEL_STUDIO_API_KEY"),
 }

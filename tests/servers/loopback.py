@@ -150,6 +150,8 @@ class Loopback:
                 return self.say(429, "slow down", {"Retry-After": formatdate(time.time() + 30, usegmt=True)})
             case "503-loading":
                 return self.say(503, "Model org/name is currently loading", estimated_time=20.0)
+            case "503-soon":
+                return self.say(503, "Model org/name is currently loading", estimated_time=0.3)
             case "garbage":
                 return web.Response(text="<html>Welcome to the airport's network</html>", content_type="text/html")
             case "redirect":
