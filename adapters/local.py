@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -20,14 +21,13 @@ from adapters.base import Detections, ModelCard, PredictOptions
 from adapters.errors import BadFrame, BadOutput, ModelStuck, OutOfMemory, PredictorError, PredictTimeout
 from adapters.frame import Frame
 from adapters.model_thread import ModelThread
+from adapters.pace import Measured
 
 P = TypeVar("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 _PREPARERS = max(2, min(4, os.cpu_count() or 2))
-
-HUNG_ENOUGH = 2  # calls that a model may hang in before it has to be loaded anew
 
 # How the engines say that memory ran out; none of them has a class for it on a CPU.
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "can't allocate memory", "bad_alloc", "bad allocation")
@@ -46,14 +46,16 @@ class Steps(Protocol[P, R]):
 class LocalPredictor(ABC, Generic[P, R]):
     """A model in this process; ``P`` is a prepared frame, ``R`` what the model says of one frame.
 
-    The three steps run in threads and may be called concurrently, except ``forward``, which one thread calls.
+    The three steps run in threads and may be called concurrently; ``forward`` by one thread, or by as many as
+    ``keep_pace`` was told.
     """
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
         self._closed = False
         self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="prepare")
-        self._worker = ModelThread("forward")
+        self._workers = [ModelThread("forward")]
+        self._given = [0]  # steps that each worker has or waits for
 
     @abstractmethod
     def prepare(self, frame: Frame) -> P:
@@ -111,19 +113,33 @@ class LocalPredictor(ABC, Generic[P, R]):
 
     def _shut_down(self) -> None:
         self._preparers.shutdown(cancel_futures=True)
-        self._worker.close()
+        for worker in self._workers:
+            worker.close()
         self.release()
+
+    def keep_pace(self, measured: Measured) -> None:
+        """Use so many workers and batches from here on; before the first call. The engine's threads are its own."""
+        pace = measured.pace
+        self._workers += [ModelThread("forward") for _ in range(pace.workers - len(self._workers))]
+        self._given = [0] * len(self._workers)
+        # For every worker one batch, one more that is being prepared, and one that is being finished.
+        limits = replace(self.card.limits, max_batch=pace.batch, max_concurrency=pace.workers + 2)
+        noted = {"workers": pace.workers, "threads": pace.threads, "batch": pace.batch}
+        speed = round(measured.frames_per_second, 2)
+        settings = {**self.card.settings, "pace": {**noted, "forward_frames_per_second": speed}}
+        self.card = replace(self.card, limits=limits, settings=settings)
 
     @property
     def stuck(self) -> bool:
         """Whether the model hung so often that it takes no more calls: close it and load it anew."""
-        return self._worker.hung >= HUNG_ENOUGH
+        return any(worker.stuck for worker in self._workers)
 
     def _check_open(self) -> None:
         if self._closed:
             raise PredictorError(f"{self.card.name} has been closed.", hint="Open the model again.")
         if self.stuck:
-            raise ModelStuck(f"{self.card.name} did not come back from {HUNG_ENOUGH} calls.", hint="Load it anew.")
+            hung = sum(worker.hung for worker in self._workers)
+            raise ModelStuck(f"{self.card.name} did not come back from {hung} calls.", hint="Load it anew.")
 
     async def _run(self, pool: ThreadPoolExecutor, step: Callable[[], T]) -> T:
         """Run a step in a pool. Closing meanwhile is the caller's error, and never looks like its cancellation."""
@@ -134,17 +150,21 @@ class LocalPredictor(ABC, Generic[P, R]):
         """As ``_run``, in the model's thread and no longer than the card allows for so many frames."""
         self._check_open()
         deadline_s = self.card.limits.timeout_s * frames
+        least = self._given.index(min(self._given))
+        self._given[least] += 1
         try:
-            return await self._not_closed(self._worker.run(step, deadline_s))
+            return await self._not_closed(self._workers[least].run(step, deadline_s))
         except TimeoutError as error:
             raise PredictTimeout(f"The model did not answer within {deadline_s:g} s and was given up.") from error
+        finally:
+            self._given[least] -= 1
 
     async def _not_closed(self, answer: Awaitable[T]) -> T:
         try:
             return await answer
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._closed and not (task and task.cancelling()):
+            if (self._closed or self.stuck) and not (task and task.cancelling()):
                 self._check_open()
             raise
 

@@ -30,16 +30,24 @@ class _Step:
 
 
 class ModelThread:
-    """Runs what is given to ``run`` in order; may serve several event loops, one after another or together."""
+    """Runs what is given to ``run`` in order; may serve several event loops, one after another or together.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    When ``most_hung`` steps were abandoned, it closes: each costs a thread and what that thread holds.
+    """
+
+    def __init__(self, name: str, most_hung: int = 2) -> None:
+        self._name, self._most_hung = name, most_hung
         self._changed = threading.Condition()
         self._waiting: deque[_Step] = deque()
         self._current: _Step | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
         self._hung = 0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it has closed because so many steps hung."""
+        return self._hung >= self._most_hung
 
     @property
     def hung(self) -> int:
@@ -67,12 +75,8 @@ class ModelThread:
     def close(self) -> None:
         """Drop the steps that wait, and wait for the one that runs, but not beyond its deadline."""
         with self._changed:
-            self._closed = True
-            thread, dropped = self._thread, list(self._waiting)
-            self._waiting.clear()
-            self._changed.notify_all()
-        for step in dropped:
-            step.future.cancel()
+            self._refuse()
+            thread = self._thread
         while thread is not None and thread.is_alive():
             thread.join(max(self._abandon_overdue() or 0.0, 0.001))
             thread = self._thread
@@ -86,6 +90,13 @@ class ModelThread:
             if self._thread is None:
                 self._start()
             self._changed.notify_all()
+
+    def _refuse(self) -> None:
+        """Take nothing more, and drop what waits."""
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().future.cancel()
+        self._changed.notify_all()
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._work, name=f"{self._name}_{self._hung}", daemon=True)
@@ -101,7 +112,9 @@ class ModelThread:
                 return step.left_s()
             self._current = self._thread = None
             self._hung += 1
-            if self._waiting:
+            if self.stuck:
+                self._refuse()
+            elif self._waiting:
                 self._start()
         step.future.set_exception(TimeoutError(f"not done within {step.deadline_s:g} s"))
         return 1.0

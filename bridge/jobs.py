@@ -1,20 +1,26 @@
-"""Annotation jobs: pinning what a job will do, running it, cancelling, resuming, retrying, undoing."""
+"""Annotation jobs: making, trying, running, cancelling, resuming, retrying, undoing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from adapters.base import DownloadProgress, ModelCard
-from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, Task, TaskLabel
-from bridge.errors import BridgeError, Conflict, InvalidRequest
-from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
+import structlog
+
+from adapters.base import DownloadProgress, Predictor
+from bridge.applying import ApplySpec, StoredResults, create_applied
+from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, TaskLabel
+from bridge.dry_run import Preview, preview
+from bridge.errors import BridgeError, Conflict, Overloaded
+from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
+from bridge.pinning import pin, suggest
+from bridge.refine import Refinement
 from bridge.registry import Registry
 from bridge.runner import JobPlan, Progress, Runner, RunnerOptions
-from bridge.shapes import can_become
 from bridge.sinks.local import LocalSink
 from bridge.store import Store
 from bridge.store import jobs as rows
@@ -23,6 +29,9 @@ from bridge.store import models as model_rows
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
 from bridge.store.jobs import Lease, LeaseLost
+from bridge.viewing import viewed
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,87 +55,38 @@ class Jobs:
         self, model_labels: Sequence[str], task_labels: Sequence[TaskLabel], *, shape_types: Sequence[str] = ()
     ) -> list[LabelMatch]:
         """Suggestions for model labels among task labels, with what was learned from earlier choices."""
-        async with self.store.read() as connection:
-            known = await learned_rows.about(connection, [label.name for label in task_labels])
-        learned = [(row.model_label, row.task_label, row.accepted) for row in known]
-        return await asyncio.to_thread(
-            match_labels, model_labels, task_labels, shape_types=shape_types, learned=learned
-        )
+        return await suggest(self.store, model_labels, task_labels, shape_types=shape_types)
 
     async def create(self, spec: JobSpec) -> Job:
         """A queued job whose mapping, threshold and model revision are pinned from here on.
 
         Raises InvalidRequest where nothing could come of it: no frame is selected, or no label is mapped.
         """
-        async with self.store.read() as connection:
-            task = await task_rows.get_task(connection, spec.target)
-            model = await model_rows.get_model(connection, spec.model_id)
-        pairs, learned = await self._pairs(spec, model, task)
-        given = spec.mapping_id
+        pinned = await pin(self.store, spec, self.options.floor_score)
+        given, task, model = spec.mapping_id, pinned.task, pinned.model
         async with self.store.write() as connection:
             await task_rows.get_task(connection, task.id)  # either may have been removed meanwhile
             await model_rows.get_model(connection, model.id)
             mapping = await model_rows.get_mapping(connection, given) if given is not None else None
-            if mapping is None or mapping.pairs != pairs:
-                mapping = await model_rows.add_mapping(connection, model.id, task.id, pairs)
-            await learned_rows.learn(connection, learned, mapping_id=mapping.id)
-            resolved = {
-                "model": model.name,
-                "reference": model.card.reference,
-                "revision": model.card.revision,
-                "engine": model.card.engine,
-                "mapping_id": mapping.id,
-                "pairs": pairs,
-                "unmapped": [label for label in dict.fromkeys(labels_of(model.card)) if label not in pairs],
-                "threshold": model.threshold if spec.threshold is None else spec.threshold,
-                "floor_score": self._floor(spec, model),
-            }
-            job = await rows.add_job(connection, spec, resolved)
-            if job.frames_total == 0:
-                raise InvalidRequest(
-                    f"None of the {task.frame_count} frames of task {task.name} is selected.",
-                    hint="Add frames to the task, or select others.",
-                    code="no_frames",
-                )
-        return job
+            if mapping is None or mapping.pairs != pinned.pairs:
+                mapping = await model_rows.add_mapping(connection, model.id, task.id, pinned.pairs)
+            await learned_rows.learn(connection, pinned.learned, mapping_id=mapping.id)
+            return await rows.add_job(connection, spec, pinned.resolved(mapping.id))
 
-    def _floor(self, spec: JobSpec, model: Model) -> float:
-        """Results are kept from here on: never above a threshold that the job itself uses."""
-        threshold = model.threshold if spec.threshold is None else spec.threshold
-        return min(self.options.floor_score, threshold, *spec.label_thresholds.values())
+    async def apply(self, job_id: int, wanted: ApplySpec) -> Job:
+        """A queued job that makes shapes of the raw results of ``job_id`` and asks no model.
 
-    async def _pairs(
-        self, spec: JobSpec, model: Model, task: Task
-    ) -> tuple[dict[str, str], list[tuple[str, str, bool]]]:
-        """(accepted pairs, what a person's choices teach: pairs chosen, and suggestions left out on purpose)."""
-        labels = labels_of(model.card)
-        learned = [(m, t, True) for m, t in spec.mapping.items() if t]
-        check_choices(spec.mapping, labels, task.labels)
-        check_choices(dict.fromkeys(spec.label_thresholds, ""), labels, task.labels)
-        if spec.mapping_id is not None:
-            async with self.store.read() as connection:
-                mapping = await model_rows.get_mapping(connection, spec.mapping_id)
-            if mapping.model_id != model.id:
-                raise InvalidRequest(f"Mapping {mapping.id} belongs to another model.")
-            check_choices(mapping.pairs, labels, task.labels)
-            pairs = {m: t for m, t in {**mapping.pairs, **spec.mapping}.items() if t}
-        else:
-            matches = await self.match(labels, task.labels, shape_types=model.card.shape_types)
-            pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
-            refused = {m for m, t in spec.mapping.items() if not t}
-            learned += [
-                (m.model_label, m.best.task_label, False) for m in matches if m.best and m.model_label in refused
-            ]
-            if not pairs:
-                raise InvalidRequest(
-                    f"No label of {model.name} is matched to a label of task {task.name}.",
-                    hint=_matching_hint(matches),
-                    code="nothing_matched",
-                )
-        if not pairs:
-            raise InvalidRequest("The mapping is empty: nothing would be annotated.", code="nothing_matched")
-        _check_shapes(model.card, pairs, task.labels)
-        return pairs, learned
+        Raises Conflict while that one is at work, InvalidRequest where its results do not suffice.
+        """
+        return await create_applied(self.store, job_id, wanted)
+
+    async def preview(
+        self, spec: JobSpec, *, frames: int = 3, on_download: Callable[[DownloadProgress], None] = lambda progress: None
+    ) -> Preview:
+        """What a job would do, tried on some of its frames; nothing is stored. Raises BridgeError as a job would."""
+        pinned = await pin(self.store, spec, self.options.floor_score)
+        async with self.registry.predictor(pinned.model, on_download) as predictor:
+            return await preview(self.store, pinned, predictor, frames, self.options.max_detections)
 
     async def get(self, job_id: int) -> Job:
         async with self.store.read() as connection:
@@ -168,7 +128,7 @@ class Jobs:
             job = await self.get(job_id)
             raise Conflict(f"Annotation job {job_id} is {job.state}.", hint=f"Look at it: hubbridge job show {job_id}")
         try:
-            await self._run_claimed(lease, on_progress, on_download)
+            await self._run_patiently(lease, on_progress, on_download)
         except LeaseLost:
             pass  # whoever has it now goes on; what stands in the store is the answer
         except asyncio.CancelledError:
@@ -191,6 +151,32 @@ class Jobs:
             async with self.store.write() as connection:
                 await rows.finish(connection, lease, state, error)
 
+    async def _run_patiently(
+        self,
+        lease: Lease,
+        on_progress: Callable[[Progress], None],
+        on_download: Callable[[DownloadProgress], None],
+    ) -> None:
+        """Where the database goes away meanwhile, wait for it, and go on from what it then holds."""
+        away_since: float | None = None
+
+        def seen(progress: Progress) -> None:
+            nonlocal away_since
+            away_since = None
+            on_progress(progress)
+
+        while True:
+            try:
+                return await self._run_claimed(lease, seen, on_download)
+            except Overloaded as error:
+                if error.code != "database_unavailable":
+                    raise
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since >= self.options.patience_s:
+                    raise
+                log.warning("a job waits for the database", job=lease.job_id, error=error.message)
+            await asyncio.sleep(min(1.0, self.options.patience_s / 4))
+
     async def _run_claimed(
         self,
         lease: Lease,
@@ -203,10 +189,8 @@ class Jobs:
             model = await model_rows.get_model(connection, job.spec.model_id)
         labels = {label.name: label for label in task.labels}
         options = replace(self.options, floor_score=job.resolved["floor_score"])
-        async with (
-            _keeping(self.store, lease, options.lease_s),
-            self.registry.predictor(model, on_download) as predictor,
-        ):
+        pairs = {m: labels[t] for m, t in job.resolved["pairs"].items()}
+        async with _keeping(self.store, lease, options.lease_s), self._predictor(job, model, on_download) as predictor:
             sink = LocalSink(
                 self.store,
                 lease,
@@ -215,20 +199,30 @@ class Jobs:
                 {label.name: label.id for label in task.labels},
                 job.spec.clean,
                 options.lease_s,
+                job.spec.keep_manual_iou,
             )
             plan = JobPlan(
                 total=job.frames_total,
                 done=job.frames_done,
                 failed=job.frames_failed,
-                pairs={m: labels[t] for m, t in job.resolved["pairs"].items()},
-                threshold=job.resolved["threshold"],
-                label_thresholds=job.spec.label_thresholds,
-                masks_as_polygons=job.spec.masks_as_polygons,
+                refinement=Refinement.of(job.spec, pairs, job.resolved["threshold"]),
                 max_failure_rate=job.spec.max_failure_rate,
                 shapes=job.shapes_created,
+                keep_results=job.source_job_id is None,
             )
             runner = self._running[job.id] = Runner(self.store, predictor, sink, plan, options, on_progress)
             await runner.run()
+
+    @asynccontextmanager
+    async def _predictor(
+        self, job: Job, model: Model, on_download: Callable[[DownloadProgress], None]
+    ) -> AsyncIterator[Predictor]:
+        """Who answers for a job's frames: an earlier job's results, the model, or the model shown parts of frames."""
+        if job.source_job_id is not None:
+            yield StoredResults.of(self.store, job.source_job_id, model)
+            return
+        async with self.registry.predictor(model, on_download) as predictor:
+            yield viewed(predictor, job.spec.roi, job.spec.tiling, job.resolved["most_views"])
 
     async def cancel(self, job_id: int) -> Job:
         """Cancel a queued or running job; batches in flight are finished. Raises Conflict where it has ended."""
@@ -287,42 +281,6 @@ class Jobs:
                 )
             removed, restored = await shape_rows.undo_shapes(connection, job_id)
         return Undone(removed, restored)
-
-
-def labels_of(card: ModelCard) -> Sequence[str]:
-    """A model's own labels. Raises InvalidRequest where it has none because its vocabulary is open."""
-    if card.labels is None:
-        raise InvalidRequest(
-            f"{card.name} has an open vocabulary and needs prompts.",
-            hint="This version runs models with fixed labels.",
-        )
-    return card.labels
-
-
-def _check_shapes(card: ModelCard, pairs: Mapping[str, str], task_labels: Sequence[TaskLabel]) -> None:
-    """Raise InvalidRequest where a label is of a type that no shape of the model can become."""
-    types = {label.name: label.type for label in task_labels}
-    for model_label, task_label in pairs.items():
-        if not any(can_become(shape_type, types[task_label]) for shape_type in card.shape_types):
-            made = " and ".join(card.shape_types)
-            raise InvalidRequest(
-                f"{model_label!r} cannot become {task_label!r}: {card.name} makes {made}, the label is of type "
-                f"{types[task_label]}.",
-                hint="Map it to another label, or make one of type any.",
-                code="wrong_shape",
-            )
-
-
-def _matching_hint(matches: Sequence[LabelMatch]) -> str:
-    likely = [match for match in matches if match.best is not None]
-    if not likely:
-        return "Choose pairs by hand, for example: --map car=vehicle"
-    best = max(likely, key=lambda match: match.best.score if match.best else 0.0)
-    assert best.best is not None
-    return (
-        f"Choose pairs by hand (--map {best.model_label}={best.best.task_label}), "
-        "or accept suggestions (--accept-suggestions 0.8)."
-    )
 
 
 class _keeping:  # noqa: N801  (reads as a context manager)

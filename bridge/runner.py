@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,9 @@ from adapters.errors import (
 )
 from adapters.frame import Frame
 from bridge import results
-from bridge.domain import JobState, StoredFrame, TaskLabel
-from bridge.errors import predictor_code
-from bridge.shapes import above, to_shapes
+from bridge.domain import JobState, StoredFrame
+from bridge.errors import BridgeError, predictor_code
+from bridge.refine import Refinement, refine
 from bridge.sinks.local import FinishedFrame, LocalSink
 from bridge.store import Store
 from bridge.store import jobs as ledger
@@ -68,12 +68,10 @@ class JobPlan:
     total: int
     done: int
     failed: int
-    pairs: Mapping[str, TaskLabel]  # model label -> task label
-    threshold: float
-    label_thresholds: Mapping[str, float]  # by model label
-    masks_as_polygons: bool
+    refinement: Refinement
     max_failure_rate: float
     shapes: int = 0  # made by earlier runs
+    keep_results: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +177,8 @@ class Runner:
                 await ledger.finish(connection, lease, JobState.QUEUED)
         except LeaseLost:
             log.info("the job was taken over", job=lease.job_id)
+        except BridgeError as error:  # the database is away: the lease runs out by itself
+            log.warning("the job could not be given back", job=lease.job_id, error=error.message)
 
     def _left(self) -> int:
         return self.plan.total - self.plan.done - self.plan.failed - self._written
@@ -316,7 +316,7 @@ class Runner:
             return
 
     def _finish(self, batch: Sequence[StoredFrame], answers: Sequence[_Answer]) -> list[FinishedFrame]:
-        """Raw results packed, thresholds cut, labels mapped: runs in a thread."""
+        """Raw results packed and made shapes of: runs in a thread."""
         plan = self.plan
         finished = []
         for row, answer in zip(batch, answers, strict=True):
@@ -326,10 +326,9 @@ class Runner:
                 failed = FrameOutcome(row.number, error_code=predictor_code(answer), error=answer.message)
                 finished.append(FinishedFrame(failed))
                 continue
-            kept = above(answer, plan.threshold, plan.label_thresholds)
-            size = (row.width, row.height)
-            shapes = to_shapes(kept, plan.pairs, masks_as_polygons=plan.masks_as_polygons, frame_size=size)
-            finished.append(FinishedFrame(FrameOutcome(row.number, results.encode(answer)), shapes))
+            shapes = refine(answer, plan.refinement, (row.width, row.height))
+            result = results.encode(answer) if plan.keep_results else None
+            finished.append(FinishedFrame(FrameOutcome(row.number, result), shapes, (row.width, row.height)))
         return finished
 
     async def _write(self, finished: _Finished) -> None:

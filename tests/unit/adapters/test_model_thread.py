@@ -91,6 +91,19 @@ async def test_a_cancelled_caller_that_waits_is_never_served() -> None:
     thread.close()
 
 
+async def test_when_two_steps_hang_those_that_wait_are_dropped_and_no_third_thread_is_made() -> None:
+    thread, go = ModelThread("twice"), threading.Event()
+    calls = [asyncio.create_task(thread.run(go.wait, 0.03)) for _ in range(5)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [TimeoutError] * 2 + [asyncio.CancelledError] * 3
+    with pytest.raises(asyncio.CancelledError):
+        await thread.run(lambda: 1, 5)
+    assert thread.stuck
+    assert sum(one.name.startswith("twice") for one in threading.enumerate()) == 2
+    go.set()
+    thread.close()
+
+
 async def test_closing_waits_for_the_step_that_runs_but_not_for_one_that_hangs() -> None:
     thread, ended = ModelThread("model"), []
     running = asyncio.create_task(thread.run(lambda: (time.sleep(0.1), ended.append(1)), 5))
