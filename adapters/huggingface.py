@@ -12,7 +12,7 @@ from adapters.huggingface_hosted import INFERENCE_API, HuggingFaceHosted, hub_of
 from adapters.huggingface_local import HuggingFaceLocal
 from adapters.references import HuggingFaceEndpoint, HuggingFaceModel, LocalFolder
 from adapters.references.kinds import ROUTER
-from adapters.where_to_run import HOSTED, Choice, choose, choose_early
+from adapters.where_to_run import AUTO, HOSTED, Choice, choose, choose_early
 
 
 class HuggingFace(HuggingFaceLocal):
@@ -28,7 +28,17 @@ class HuggingFace(HuggingFaceLocal):
                 raise Unsupported(text, hint="Leave the revision out, or take --run local.")
             card = await HuggingFaceHosted().resolve(HuggingFaceEndpoint(ROUTER + reference.repo_id), context)
         else:
-            card = await super().resolve(reference, context)
+            try:
+                card = await super().resolve(reference, context)
+            except Unsupported as error:
+                if (
+                    context.run == AUTO
+                    and not context.offline
+                    and await asyncio.to_thread(_is_served, reference, context)
+                ):
+                    hint = "Its host serves it: add a token and take --run hosted."
+                    raise Unsupported(error.message, hint=f"{error.hint} {hint}".strip()) from error
+                raise
         return dataclasses.replace(card, notes=(choice.why, *card.notes))
 
 
@@ -40,12 +50,12 @@ async def _choose(reference: HuggingFaceModel, context: Context) -> Choice:
         engine_chosen=context.engine != "auto",
         offline=context.offline,
     )
-    return early or choose(served=await asyncio.to_thread(_is_served, reference.repo_id, context))
+    return early or choose(served=await asyncio.to_thread(_is_served, reference, context))
 
 
-def _is_served(repo_id: str, context: Context) -> bool:
+def _is_served(reference: HuggingFaceModel, context: Context) -> bool:
     """Whether the Inference API runs the model now, for a task type that becomes shapes or tags."""
-    hub = hub_of(context)
+    hub, repo_id = hub_of(context), reference.repo_id
     try:
         task_type = hub.model_info(repo_id, None).pipeline_tag
         return task_type in SHAPE_TYPES and (hub.inference_status(repo_id) or {}).get(INFERENCE_API) == "live"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import InferenceClient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,6 +216,29 @@ async def test_a_model_that_is_not_served_is_refused_at_the_host(world: World) -
     with pytest.raises(Unsupported, match="does not serve") as caught:
         await world.card(HuggingFaceModel("street/cold"), run="hosted")
     assert "--run local" in caught.value.hint
+
+
+async def test_a_model_that_only_its_host_can_run_says_so(world: World, tmp_path: Path) -> None:
+    pickled = models.write_config(tmp_path / "pickled")
+    (pickled / "pytorch_model.bin").write_bytes(b"N.")
+    world.hub.repositories["street/pickled"] = Repository(pickled, served="live")
+    with pytest.raises(Unsupported, match="pickle") as caught:
+        await world.card(HuggingFaceModel("street/pickled"), secret=lambda kind, host: None)
+    assert "--run hosted" in caught.value.hint
+    assert (await world.card(HuggingFaceModel("street/pickled"))).provider == "huggingface-hosted"
+
+
+async def test_hugging_faces_own_client_reads_the_loopback_host_as_we_do(world: World) -> None:
+    """The host that proves the adapter is proved by the vendor's client."""
+    client = InferenceClient(model=f"{world.host.url}/hf-inference/models/street/served", token=TOKEN)
+    theirs = await asyncio.to_thread(client.object_detection, FRAME.encoded, threshold=0.1)
+    card = await world.card(HuggingFaceEndpoint(ROUTER + "street/served"))
+    async with await HuggingFaceHosted().open(card, world.context) as predictor:
+        (ours,) = await predictor.predict([FRAME], OPTIONS)
+    assert len(ours) == len(theirs) > 0
+    ranked = sorted(theirs, key=lambda each: -each.score)
+    assert [models.LABELS[i] for i in ours.label_ids] == [each.label for each in ranked]
+    assert ours.boxes.tolist() == [[e.box.xmin, e.box.ymin, e.box.xmax, e.box.ymax] for e in ranked]
 
 
 async def test_an_open_vocabulary_is_asked_for_its_prompts(world: World) -> None:
