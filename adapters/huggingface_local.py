@@ -29,6 +29,7 @@ from adapters.huggingface_config import (
 )
 from adapters.huggingface_kinds import check_supported, check_task_type
 from adapters.local import first_line
+from adapters.local_model import LocalModel
 from adapters.references import HuggingFaceModel, LocalFolder
 
 HUB = "https://huggingface.co"
@@ -58,7 +59,10 @@ class HuggingFaceLocal:
 
     async def open(self, card: ModelCard, context: Context) -> Predictor:
         await self.fetch(card, context)
-        return await asyncio.to_thread(_load, card, _folder_of(card, context))
+        predictor = await asyncio.to_thread(_load, card, _folder_of(card, context))
+        if isinstance(predictor, LocalModel):
+            await asyncio.to_thread(predictor.find_pace, context.cache_dir / "pace")
+        return predictor
 
 
 def _resolve_repository(reference: HuggingFaceModel, context: Context) -> ModelCard:

@@ -7,7 +7,8 @@ outputs mean (``readers/``), and neither knows the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from adapters.base import Detections, ModelCard
 from adapters.frame import Frame
 from adapters.local import LocalPredictor
+from adapters.pace import Measured, candidates, measure, remembered, usable_cores
 from adapters.preprocess import FrameToTensor, Tensor
 
 PIXELS, PIXEL_MASK = "pixel_values", "pixel_mask"
@@ -34,6 +36,22 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class PacedEngine(Engine, Protocol):
+    """One whose ``run`` several threads may call at once.
+
+    name     with its version, and what it runs on
+    on_cpu   whether it shares the processor with the preparation of frames
+    """
+
+    name: str
+    on_cpu: bool
+
+    def use_threads(self, threads: int) -> None:
+        """From the next run on, of whichever thread; not called while one is under way."""
+        ...
 
 
 class LocalModel(LocalPredictor[Tensor, tuple[Outputs, Tensor]]):
@@ -73,6 +91,25 @@ class LocalModel(LocalPredictor[Tensor, tuple[Outputs, Tensor]]):
 
     def release(self) -> None:
         self.engine.close()
+
+    def find_pace(self, folder: Path) -> None:
+        """Measure how the model is best fed on this machine, or read from ``folder`` what was measured; blocks."""
+        engine = self.engine
+        if not isinstance(engine, PacedEngine) or "threads" in self.card.settings:  # somebody has chosen
+            return
+        tensor = self.prepare(Frame("grey", 640, 480, pixels=np.full((480, 640, 3), 128, np.uint8)))
+
+        def run(frames: int) -> None:
+            engine.run(self.feed([tensor] * frames))
+
+        def find() -> Measured | None:
+            tried = candidates(usable_cores(), self.card.limits.max_batch, on_cpu=engine.on_cpu)
+            return measure(tried, engine.use_threads, run)
+
+        measured = remembered(folder, (self.card.revision, engine.name), find)
+        if measured is not None:
+            engine.use_threads(measured.pace.threads)
+            self.keep_pace(measured)
 
 
 def run_by_shape(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,16 @@ _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that
 
 
 class OnnxEngine:
-    """Graphs that take ``pixel_values [, pixel_mask]``: what Optimum and transformers.js export."""
+    """Graphs that take ``pixel_values [, pixel_mask]``: what Optimum and transformers.js export.
 
-    def __init__(self, session: Any, outputs: Sequence[str]) -> None:
-        self._session, self._outputs = session, list(outputs)
+    ``reload`` makes the session anew with so many threads: they are fixed when one is made.
+    """
+
+    def __init__(self, session: Any, outputs: Sequence[str], reload: Callable[[int], Any] | None = None) -> None:
+        self._session, self._outputs, self._reload = session, list(outputs), reload
+        self._threads = session.get_session_options().intra_op_num_threads
+        self.on_cpu = session.get_providers()[0] == "CPUExecutionProvider"
+        self.name = f"onnxruntime {onnxruntime.__version__} {session.get_providers()[0]}"
         self._inputs = {each.name: each for each in session.get_inputs()}
         self.inputs = frozenset(self._inputs)
         first = self._inputs[PIXELS].shape[0]
@@ -55,6 +61,11 @@ class OnnxEngine:
             return value
         return value.astype(_TYPES[self._inputs[name].type], copy=False)
 
+    def use_threads(self, threads: int) -> None:
+        if self._reload is not None and threads != self._threads:
+            self._session = None  # the old weights leave the memory before the new ones come
+            self._session, self._threads = self._reload(threads), threads
+
     def close(self) -> None:
         self._session = None
 
@@ -62,10 +73,11 @@ class OnnxEngine:
 def load_onnx(card: ModelCard, folder: Path) -> LocalModel:
     """From the card's files in ``folder``; blocks. Raises Unsupported where the graph is of another form."""
     preprocessor = Preprocessor.from_config(json.loads((folder / PREPROCESSOR).read_text("utf-8")))
-    session = load_session(folder / card.settings["weights"], card.settings)
+    path = folder / card.settings["weights"]
+    session = load_session(path, card.settings)
     wanted = kind_of(card).outputs
     _check_graph(card.name, session, preprocessor, wanted, kind_of(card).task_type)
-    engine = OnnxEngine(session, wanted)
+    engine = OnnxEngine(session, wanted, lambda threads: load_session(path, {**card.settings, "threads": threads}))
     return LocalModel(
         card,
         preprocessor,
@@ -78,6 +90,8 @@ def load_onnx(card: ModelCard, folder: Path) -> LocalModel:
 def load_session(path: Path, settings: Mapping[str, Any]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(settings.get("threads") or os.cpu_count() or 1)
+    # Threads that spin while they wait take the processor from those that decode: on two cores, twice the time a frame.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors only: its warnings speak to those who export models
     available = onnxruntime.get_available_providers()
     try:

@@ -31,8 +31,16 @@ class TransformersEngine:
     def __init__(self, model: Any, outputs: Sequence[str]) -> None:
         self._model, self._outputs = model, outputs
         self.inputs = frozenset(inspect.signature(model.forward).parameters)
+        self.on_cpu = model.device.type == "cpu"
+        self.name = f"torch {torch.__version__} {model.device}"
+        self._threads = 0
+
+    def use_threads(self, threads: int) -> None:
+        self._threads = threads
 
     def run(self, feed: Arrays) -> Arrays:
+        if self._threads and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)  # of the thread that calls
         with torch.inference_mode():
             answer = self._model(**{name: torch.from_numpy(v).to(self._model.device) for name, v in feed.items()})
             return {name: getattr(answer, name).float().cpu().numpy() for name in self._outputs}

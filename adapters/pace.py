@@ -1,0 +1,132 @@
+"""How a model that runs here is best fed: workers, threads of each, and frames of a batch, measured once.
+
+No constant is right: on two cores one small detector ran twice as fast with two workers of one thread each as with
+one of two, and another one was slower in batches of 8 than one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+WINDOW_S = 0.1  # of one measurement; a slow model is measured by one call of each worker
+ROUNDS = 2
+CLEARLY = 1.05  # how much faster more workers or larger batches have to be
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pace:
+    """``workers`` run the model at once, each with ``threads`` threads and on ``batch`` frames."""
+
+    workers: int
+    threads: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The pace chosen, and its frames per second in the forward pass alone."""
+
+    pace: Pace
+    frames_per_second: float
+
+
+def candidates(cores: int, most: int, *, on_cpu: bool) -> list[Pace]:
+    """What is tried, those that need least memory first. Beside a processor (a GPU) one worker feeds the model."""
+    forms = [(1, cores), (cores, 1)] if on_cpu else [(1, 1)]
+    if on_cpu and cores >= 4:
+        forms.insert(1, (2, cores // 2))
+    batches = sorted({1, min(4, most), most})
+    return [Pace(workers, threads, batch) for batch in batches for workers, threads in dict.fromkeys(forms)]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measure(tried: Sequence[Pace], set_threads: Callable[[int], None], run: Callable[[int], object]) -> Measured | None:
+    """The fastest of ``tried``, or a more modest one that is nearly as fast; None where all of them fail.
+
+    ``run`` takes a number of frames and blocks for one forward pass over so many; it is called in several threads.
+    ``set_threads`` is called while nothing runs, and last with the threads of the pace that is chosen.
+    """
+    best: dict[Pace, float] = {}
+    failed: set[Pace] = set()
+    by_threads = sorted(tried, key=lambda pace: (pace.threads, pace))  # changing threads can mean loading anew
+    for _ in range(ROUNDS):  # the better of two: other programs disturb, and none of them makes it faster
+        for pace, previous in zip(by_threads, [None, *by_threads], strict=False):
+            if pace in failed:
+                continue
+            if previous is None or previous.threads != pace.threads:
+                set_threads(pace.threads)
+            try:
+                speed = _speed(pace, run)
+            except Exception:  # noqa: BLE001  (out of memory, or a graph for one batch size: another pace may do)
+                failed.add(pace)
+                continue
+            best[pace] = max(best.get(pace, 0.0), speed)
+    usable = [pace for pace in tried if pace in best and pace not in failed]
+    if not usable:
+        return None
+    fastest = max(best[pace] for pace in usable)
+    chosen = min(pace for pace in usable if best[pace] * CLEARLY >= fastest)
+    set_threads(chosen.threads)
+    return Measured(chosen, best[chosen])
+
+
+def _speed(pace: Pace, run: Callable[[int], object]) -> float:
+    """Frames per second with all workers busy, after one call that warms up. Raises what ``run`` raises."""
+    run(pace.batch)
+    done, errors = [0] * pace.workers, list[BaseException]()
+    started = time.perf_counter()
+
+    def work(worker: int) -> None:
+        try:
+            while done[worker] == 0 or time.perf_counter() - started < WINDOW_S:
+                run(pace.batch)
+                done[worker] += pace.batch
+        except Exception as error:  # noqa: BLE001  (raised below, in the caller's thread)
+            errors.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(pace.workers)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if errors:
+        raise errors[0]
+    return sum(done) / (time.perf_counter() - started)
+
+
+def remembered(folder: Path, key: Sequence[str], make: Callable[[], Measured | None]) -> Measured | None:
+    """What was measured before for this key (the model, what runs it) on this machine, or else ``make``'s answer."""
+    names = (*key, platform.machine(), _processor(), str(usable_cores()), str(WINDOW_S))
+    path = folder / f"{hashlib.sha256('|'.join(names).encode()).hexdigest()[:32]}.json"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Measured(Pace(**content["pace"]), float(content["frames_per_second"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        found = make()
+    if found is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(asdict(found)), "utf-8")
+        except OSError:  # measured again next time
+            pass
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.processor())
