@@ -13,6 +13,7 @@ import pytest
 
 from bridge.domain import Clean, FrameSelection, FrameState, Job, JobSpec, JobState, Shape, Source
 from bridge.errors import Conflict, InvalidRequest, NotFound
+from bridge.sinks.local import LocalSink
 from bridge.store import jobs as rows
 from bridge.store import models as model_rows
 from bridge.store.jobs import FrameOutcome, LeaseLost
@@ -175,7 +176,7 @@ async def test_an_unexpected_error_fails_the_job_and_tells_no_inner_words(
     def explode(*_: Any, **__: Any) -> None:
         raise LookupError("inner words")
 
-    monkeypatch.setattr("bridge.runner.to_shapes", explode)
+    monkeypatch.setattr(LocalSink, "write", explode)
     job = await made.job()
     with pytest.raises(LookupError):
         await made.jobs.run(job.id)

@@ -31,6 +31,7 @@ from bridge.registry import Registry
 from bridge.runner import RunnerOptions
 from bridge.secrets import SecretBox
 from bridge.store import Store
+from bridge.store import jobs as job_rows
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
 from bridge.task_labels import parse_labels
@@ -206,21 +207,28 @@ class World:
     async def check(self, job_id: int) -> Job:
         """What holds of every job at every moment: its counters are its ledger's, and every done frame has one result
         and exactly the shapes that the model found."""
-        job = await self.jobs.get(job_id)
-        rows = await self.sql("SELECT frame, state FROM job_frames WHERE job_id = :job", job=job_id)
+        async with self.store.read() as connection:  # one moment, also while the job runs
+
+            async def sql(text: str) -> list[tuple[Any, ...]]:
+                return [tuple(row) for row in await connection.execute(sa.text(text), {"job": job_id})]
+
+            job = await job_rows.get_job(connection, job_id)
+            rows = await sql("SELECT frame, state FROM job_frames WHERE job_id = :job")
+            results = await sql("SELECT frame FROM results WHERE job_id = :job ORDER BY frame")
+            names = dict(
+                await sql("SELECT f.number, f.name FROM frames f JOIN jobs j USING (task_id) WHERE j.id = :job")
+            )
+            written = dict(await sql("SELECT frame, count(*) FROM shapes WHERE job_id = :job GROUP BY frame"))
         states = [state for _, state in rows]
         assert len(rows) == job.frames_total
         assert states.count("done") == job.frames_done
         assert states.count("failed") == job.frames_failed
         assert states.count("pending") == job.frames_total - job.frames_done - job.frames_failed
-        results = await self.sql("SELECT frame FROM results WHERE job_id = :job ORDER BY frame", job=job_id)
         done = sorted(frame for frame, state in rows if state == "done")
         assert [frame for (frame,) in results] == done
-        names = dict(await self.sql("SELECT number, name FROM frames WHERE task_id = :task", task=job.spec.target))
-        written = await self.sql("SELECT frame, count(*) FROM shapes WHERE job_id = :job GROUP BY frame", job=job_id)
         if job.undone_at is None:
             expected = {frame: len(detections(names[frame])) for frame in done}
-            assert dict(written) == {frame: n for frame, n in expected.items() if n}
+            assert written == {frame: n for frame, n in expected.items() if n}
             assert job.shapes_created == sum(expected.values())
         return job
 
