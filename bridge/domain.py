@@ -186,11 +186,87 @@ class FrameSelection(BaseModel):
         return self
 
 
+class Nms(BaseModel):
+    """Of shapes that overlap by more than ``iou``, only the best stays: within a label, or of all labels together.
+
+    Overlap is the intersection over union of boxes, also of masks, polygons and skeletons. Labels are the task's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iou: Fraction = 0.5
+    class_agnostic: bool = False
+
+
+Coordinate = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
+
+
+class Region(BaseModel):
+    """Region of interest: a rectangle (x, y, width, height), or a polygon of at least three points.
+
+    ``unit``: pixels, or fractions of each frame's width and height. What lies outside of a frame is cut off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    x: Coordinate | None = None
+    y: Coordinate | None = None
+    width: Coordinate | None = None
+    height: Coordinate | None = None
+    points: tuple[tuple[Coordinate, Coordinate], ...] | None = Field(default=None, min_length=3, max_length=1000)
+    unit: Literal["pixels", "fraction"] = "pixels"
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Region:
+        sides = (self.x, self.y, self.width, self.height)
+        if self.points is None and None in sides:
+            raise ValueError("give x, y, width and height, or points")
+        if self.points is not None and any(side is not None for side in sides):
+            raise ValueError("give either points or x, y, width and height, not both")
+        corners = self.corners()
+        if self.unit == "fraction" and any(value > 1 + 1e-9 for corner in corners for value in corner):
+            raise ValueError("fractions of a frame must end at 1")
+        if _area(corners) <= 0:
+            raise ValueError("the region has no area")
+        return self
+
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """Its corners in its own unit."""
+        if self.points is not None:
+            return self.points
+        assert self.x is not None and self.y is not None and self.width is not None and self.height is not None
+        right, bottom = self.x + self.width, self.y + self.height
+        return (self.x, self.y), (right, self.y), (right, bottom), (self.x, bottom)
+
+
+def _area(corners: tuple[tuple[float, float], ...]) -> float:
+    """By the shoelace formula."""
+    following = (*corners[1:], corners[0])
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(corners, following, strict=True))) / 2
+
+
+class Tiling(BaseModel):
+    """Large frames are shown to the model in tiles of this size, in pixels; frames smaller than a tile as they are.
+
+    ``overlap`` is the least share of a tile that it has in common with the next one. What is seen in several tiles is
+    put together again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=32, le=16_384)
+    height: int = Field(ge=32, le=16_384)
+    overlap: float = Field(default=0.2, ge=0, le=0.75)
+
+
 class JobSpec(BaseModel):
     """What a job was asked to do; kept with it as it was.
 
     The mapping is the accepted suggestions (``accept_suggestions``: the least score that counts as accepted without
     a person), overlaid by ``mapping``; a model label given an empty task label is left out on purpose.
+
+    min_size          shapes whose box is narrower or lower than so many pixels are left out
+    keep_manual_iou   new shapes whose box overlaps that of a manual one at least so much are left out
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -206,11 +282,25 @@ class JobSpec(BaseModel):
     clean: Clean = Clean.NONE
     frames: FrameSelection = FrameSelection()
     max_failure_rate: Fraction = 0.5
+    nms: Nms | None = None
+    min_size: float = Field(default=0.0, ge=0, le=10**6)
+    keep_manual_iou: float | None = Field(default=None, gt=0, le=1)
+    roi: Region | None = None
+    tiling: Tiling | None = None
+
+    @model_validator(mode="after")
+    def _something_to_keep(self) -> JobSpec:
+        if self.keep_manual_iou is not None and self.clean is Clean.ALL:
+            raise ValueError("keep_manual_iou has nothing to keep where clean is all")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An annotation job. Counts are of its ledger; ``resolved`` is what was pinned when it was made."""
+    """An annotation job. Counts are of its ledger; ``resolved`` is what was pinned when it was made.
+
+    ``source_job_id``: it reads that job's raw results and asks no model.
+    """
 
     id: int
     state: JobState
@@ -228,6 +318,7 @@ class Job:
     abort_requested: bool
     owner: str | None
     lease_until: datetime | None
+    source_job_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bridge.domain import LabelMapping
 from bridge.errors import InvalidRequest
-from bridge.jobs import labels_of
 from bridge.mapping import check_choices
+from bridge.pinning import labels_of
 from bridge.store import Store, learned
 from bridge.store import models as rows
 from bridge.store import tasks as task_rows

@@ -144,7 +144,7 @@ async def _task(
 ) -> tuple[Task, Collected, bool]:
     """The task of that name with the images that it lacks added, or a new one; and whether it is new."""
     from bridge.errors import BridgeError, InvalidRequest, NotFound  # noqa: PLC0415
-    from bridge.jobs import labels_of  # noqa: PLC0415
+    from bridge.pinning import labels_of  # noqa: PLC0415
     from bridge.registry import free_name  # noqa: PLC0415
     from bridge.task_labels import labels_from_json, parse_labels  # noqa: PLC0415
 

@@ -44,7 +44,7 @@ def match(
 async def _model_labels(service: App, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(labels, shape types) of a list, a file, a registered model, or a reference that its host is asked about."""
     from bridge.errors import NotFound  # noqa: PLC0415
-    from bridge.jobs import labels_of  # noqa: PLC0415
+    from bridge.pinning import labels_of  # noqa: PLC0415
     from bridge.task_labels import parse_labels  # noqa: PLC0415
 
     if "," in text or await asyncio.to_thread(lambda: Path(text).expanduser().is_file()):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.domain import Clean, Shape
+from bridge.keeping import beside, people_made
 from bridge.store import Store
 from bridge.store import jobs as ledger
 from bridge.store import shapes as shape_rows
@@ -14,15 +16,19 @@ from bridge.store.jobs import FrameOutcome, Lease
 
 @dataclass(frozen=True, slots=True)
 class FinishedFrame:
-    """A frame's ledger entry, and the shapes that come with it."""
+    """A frame's ledger entry, and the shapes that come with it; ``size`` is the frame's width and height."""
 
     outcome: FrameOutcome
     shapes: Sequence[Shape] = ()
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSink:
-    """Writes frames of one job: what goes, what comes, the results and the ledger are one transaction."""
+    """Writes frames of one job: what goes, what comes, the results and the ledger are one transaction.
+
+    ``keep_manual_iou``: new shapes that overlap a person's shape at least so much do not come.
+    """
 
     store: Store
     lease: Lease
@@ -31,11 +37,14 @@ class LocalSink:
     label_ids: Mapping[str, int]
     clean: Clean
     lease_s: float
+    keep_manual_iou: float | None = None
 
     async def write(self, finished: Sequence[FinishedFrame]) -> None:
         """All of these frames, or none. Raises LeaseLost where another process has taken the job over."""
         good = [frame for frame in finished if frame.outcome.error_code is None]
         numbers = [frame.outcome.frame for frame in good]
+        if self.keep_manual_iou is not None:
+            good = await self._beside_manual(good, numbers, self.keep_manual_iou)
         job_id = self.lease.job_id
         async with self.store.write() as connection:
             await shape_rows.retire_shapes(
@@ -51,3 +60,19 @@ class LocalSink:
             await ledger.record_outcomes(
                 connection, self.lease, [frame.outcome for frame in finished], created, self.lease_s
             )
+
+    async def _beside_manual(
+        self, frames: Sequence[FinishedFrame], numbers: Sequence[int], iou: float
+    ) -> list[FinishedFrame]:
+        """The frames without the shapes that overlap what people made."""
+        async with self.store.read() as connection:
+            known = await shape_rows.get_shapes(connection, self.task_id, numbers)
+
+        def kept() -> list[FinishedFrame]:
+            found = ((frame, known[frame.outcome.frame]) for frame in frames)
+            return [
+                replace(frame, shapes=beside(frame.shapes, people_made(shapes), iou, frame.size))
+                for frame, shapes in found
+            ]
+
+        return await asyncio.to_thread(kept)

@@ -18,6 +18,7 @@ from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, StoredF
 from bridge.errors import Conflict, NotFound
 from bridge.store.engine import insert_rows
 from bridge.store.models import moment
+from bridge.store.results import copy_ledger
 from bridge.store.tables import frames, job_frames, jobs, results
 from bridge.store.tasks import selected_frames
 
@@ -68,15 +69,22 @@ def _job(row: sa.Row[Any]) -> Job:
         abort_requested=row.abort_requested,
         owner=row.owner,
         lease_until=when(row.lease_until),
+        source_job_id=row.source_job_id,
     )
 
 
-async def add_job(connection: AsyncConnection, spec: JobSpec, resolved: Mapping[str, Any]) -> Job:
-    """A queued job with a ledger row for every frame that its selection means at this moment."""
+async def add_job(
+    connection: AsyncConnection, spec: JobSpec, resolved: Mapping[str, Any], *, source_job_id: int | None = None
+) -> Job:
+    """A queued job with a ledger row for every frame that its selection means at this moment.
+
+    With ``source_job_id`` instead for every frame of which that job has left a raw result.
+    """
     result = await connection.execute(
         sa.insert(jobs).values(
             task_id=spec.target,
             model_id=spec.model_id,
+            source_job_id=source_job_id,
             state=str(JobState.QUEUED),
             spec=spec.model_dump_json(),
             resolved=dict(resolved),
@@ -86,6 +94,9 @@ async def add_job(connection: AsyncConnection, spec: JobSpec, resolved: Mapping[
     )
     assert result.inserted_primary_key
     job_id = int(result.inserted_primary_key[0])
+    if source_job_id is not None:
+        await copy_ledger(connection, job_id, source_job_id)
+        return await get_job(connection, job_id)
     chosen = selected_frames(spec.target, spec.frames).subquery()
     ledger = sa.select(
         sa.literal(job_id), chosen.c.number, sa.literal(str(FrameState.PENDING)), sa.literal(0, sa.Integer)

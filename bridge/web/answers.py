@@ -274,6 +274,7 @@ class Pinned(Answer):
     pairs: dict[str, str]
     unmapped: list[str] = Field(description="Model labels that are left out.")
     threshold: float
+    floor_score: float = Field(description="Raw results are kept from this score on.")
 
 
 class JobAnswer(Answer):
@@ -291,12 +292,45 @@ class JobAnswer(Answer):
     finished_at: datetime | None
     undone_at: datetime | None
     abort_requested: bool
+    source_job_id: int | None = Field(description="The job whose raw results it reads; null of one that asks a model.")
 
     @classmethod
     def of(cls, value: Any) -> JobAnswer:
         names = [name for name in cls.model_fields if name != "resolved"]
         resolved = Pinned.model_validate(dict(value.resolved))
         return cls(resolved=resolved, **{name: getattr(value, name) for name in names})
+
+
+class TriedFrameAnswer(AnnotatedFrame):
+    error: str | None = Field(description="Why the frame would fail.")
+    seconds: float = Field(description="How long the model took.")
+
+
+class PreviewAnswer(Answer):
+    """What a job would do, tried on some of its frames."""
+
+    frames: list[TriedFrameAnswer]
+    counts: dict[str, int] = Field(description="Task label -> shapes on the frames tried.")
+    pairs: dict[str, str]
+    unmapped: list[str] = Field(description="Model labels that are left out.")
+    threshold: float
+    frames_total: int = Field(description="Frames that the job would work on.")
+    seconds_per_frame: float | None
+    seconds_estimated: float | None = Field(description="For all frames, one after the other; a job is quicker.")
+    calls: int | None = Field(description="Pictures that a hosted model would be sent; null of one that runs here.")
+
+    @classmethod
+    def of(cls, value: Any) -> PreviewAnswer:
+        names = [name for name in cls.model_fields if name != "frames"]
+        frames = [
+            TriedFrameAnswer(
+                **AnnotatedFrame.with_shapes(one.frame, tuple(one.shapes)).model_dump(),
+                error=one.error,
+                seconds=one.seconds,
+            )
+            for one in value.frames
+        ]
+        return cls(frames=frames, **{name: getattr(value, name) for name in names})
 
 
 class JobPage(Answer):

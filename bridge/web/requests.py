@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bridge.connection_kinds import Kind
 from bridge.domain import FrameState, JobState, Source
+from bridge.dry_run import MOST_FRAMES
 from bridge.web.paging import Paging
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -164,6 +165,12 @@ class MappingsQuery(Paging):
 class JobsQuery(Paging):
     task_id: Id | None = None
     state: JobState | None = None
+
+
+class PreviewQuery(Body):
+    frames: int = Field(
+        default=3, ge=1, le=MOST_FRAMES, description="On how many frames, evenly spread over the job's."
+    )
 
 
 class LedgerQuery(Paging):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.applying import ApplySpec
 from bridge.domain import JobSpec
 from bridge.web import answers as a
 from bridge.web import requests as r
@@ -122,6 +123,17 @@ ROUTES: tuple[AnyRoute, ...] = (
           jobs.create_job, Nothing, JobSpec, {201: a.JobAnswer}, errors=(404, 409), idempotent=True,
           description="The job is queued, and its mapping, threshold and model revision are pinned.",
           example={"target": 1, "model_id": 1, "accept_suggestions": 0.8, "clean": "automatic"}),
+    Route("POST", "/v1/jobs/preview", "previewJob", ANNOTATE, "Jobs", "Try a job on some of its frames",
+          jobs.preview_job, r.PreviewQuery, JobSpec, {200: a.PreviewAnswer}, errors=HOST_ERRORS,
+          description="`frames` in the query says on how many. Nothing is stored.",
+          example={"target": 1, "model_id": 1, "accept_suggestions": 0.8,
+                   "tiling": {"width": 1024, "height": 1024}, "nms": {"iou": 0.6}}),
+    Route("POST", "/v1/jobs/{job_id}/apply", "applyJob", ANNOTATE, "Jobs",
+          "Make shapes anew from a job's stored raw results",
+          jobs.apply_job, Nothing, ApplySpec, {201: a.JobAnswer}, errors=(404, 409), idempotent=True,
+          description="Another threshold, mapping or suppression as a new job of its own, which asks no model; what is "
+          "not given is as it was.",
+          example={"threshold": 0.6, "nms": {"iou": 0.5}}),
     Route("GET", "/v1/jobs/{job_id}", "getJob", READ, "Jobs", "Show a job",
           jobs.get_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404,)),
     Route("POST", "/v1/jobs/{job_id}/cancel", "cancelJob", ANNOTATE, "Jobs", "Cancel a job",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from bridge.applying import ApplySpec
 from bridge.domain import JobSpec
-from bridge.web.answers import JobAnswer, JobPage, LedgerEntry, LedgerPage, UndoneAnswer
+from bridge.web.answers import JobAnswer, JobPage, LedgerEntry, LedgerPage, PreviewAnswer, UndoneAnswer
 from bridge.web.events import stream_events
 from bridge.web.paging import cut
-from bridge.web.requests import JobsQuery, LedgerQuery
+from bridge.web.requests import JobsQuery, LedgerQuery, PreviewQuery
 from bridge.web.route import Call, Nothing
 
 
@@ -26,6 +27,16 @@ async def create_job(call: Call[Nothing, JobSpec]) -> JobAnswer:
     if "max_failure_rate" not in spec.model_fields_set:
         spec = spec.model_copy(update={"max_failure_rate": call.service.settings.jobs.max_failure_rate})
     job = await call.service.jobs.create(spec)
+    call.state.worker.wake()
+    return JobAnswer.of(job)
+
+
+async def preview_job(call: Call[PreviewQuery, JobSpec]) -> PreviewAnswer:
+    return PreviewAnswer.of(await call.service.jobs.preview(call.body, frames=call.query.frames))
+
+
+async def apply_job(call: Call[Nothing, ApplySpec]) -> JobAnswer:
+    job = await call.service.jobs.apply(call.ids["job_id"], call.body)
     call.state.worker.wake()
     return JobAnswer.of(job)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bridge.domain import TaskLabel
-from bridge.jobs import labels_of
 from bridge.mapping import LabelMatch
 from bridge.mappings import Mappings
+from bridge.pinning import labels_of
 from bridge.task_labels import labels_from_json
 from bridge.web.answers import AlternativeAnswer, LabelMatchAnswer, LabelMatches, MappingAnswer, MappingPage
 from bridge.web.paging import cut

@@ -1,0 +1,198 @@
+"""What an annotation job will do, fixed before it begins: mapping, threshold, what results are kept, what is seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.base import ModelCard
+from bridge.domain import JobSpec, Model, Task, TaskLabel
+from bridge.errors import InvalidRequest
+from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
+from bridge.refine import Refinement
+from bridge.shapes import can_become
+from bridge.store import Store
+from bridge.store import learned as learned_rows
+from bridge.store import models as model_rows
+from bridge.store import selection as selection_rows
+from bridge.store import tasks as task_rows
+from bridge.views import MAX_VIEWS, count_views
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A job's meaning at one moment.
+
+    pairs         model label -> task label
+    learned       what a person's choices teach: pairs chosen, and suggestions left out on purpose
+    floor_score   results are kept from here on: never above a threshold that the job itself uses
+    sizes         (width, height) -> how many of the selected frames are of this size
+    most_views    how many pictures the model is shown of one frame, at most
+    """
+
+    spec: JobSpec
+    task: Task
+    model: Model
+    pairs: Mapping[str, str]
+    learned: Sequence[tuple[str, str, bool]]
+    threshold: float
+    floor_score: float
+    sizes: Mapping[tuple[int, int], int]
+    most_views: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames are selected."""
+        return sum(self.sizes.values())
+
+    @property
+    def unmapped(self) -> list[str]:
+        """Model labels that are left out."""
+        return [label for label in dict.fromkeys(labels_of(self.model.card)) if label not in self.pairs]
+
+    @property
+    def refinement(self) -> Refinement:
+        labels = {label.name: label for label in self.task.labels}
+        return Refinement.of(self.spec, {m: labels[t] for m, t in self.pairs.items()}, self.threshold)
+
+    def resolved(self, mapping_id: int) -> dict[str, Any]:
+        """As it is kept with the job."""
+        return {
+            "model": self.model.name,
+            "reference": self.model.card.reference,
+            "revision": self.model.card.revision,
+            "engine": self.model.card.engine,
+            "mapping_id": mapping_id,
+            "pairs": dict(self.pairs),
+            "unmapped": self.unmapped,
+            "threshold": self.threshold,
+            "floor_score": self.floor_score,
+            "most_views": self.most_views,
+        }
+
+
+async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
+    """Settle what a job does; nothing is written.
+
+    Raises NotFound, and InvalidRequest where nothing could come of it: no frame is selected, no label is mapped, no
+    frame has a pixel in the region.
+    """
+    async with store.read() as connection:
+        task = await task_rows.get_task(connection, spec.target)
+        model = await model_rows.get_model(connection, spec.model_id)
+        sizes = await selection_rows.frame_sizes(connection, task.id, spec.frames)
+    pairs, learned = await _pairs(store, spec, model, task)
+    if not sizes:
+        raise InvalidRequest(
+            f"None of the {task.frame_count} frames of task {task.name} is selected.",
+            hint="Add frames to the task, or select others.",
+            code="no_frames",
+        )
+    threshold = model.threshold if spec.threshold is None else spec.threshold
+    floor = min(floor_score, threshold, *spec.label_thresholds.values())
+    return Pinned(spec, task, model, pairs, learned, threshold, floor, sizes, _most_views(spec, sizes))
+
+
+def _most_views(spec: JobSpec, sizes: Mapping[tuple[int, int], int]) -> int:
+    most = max(count_views(*size, spec.roi, spec.tiling) for size in sizes)
+    if most == 0:
+        width, height = max(sizes)
+        raise InvalidRequest(
+            f"The region lies outside of every frame; the widest is {width} x {height}.",
+            hint="Give it in pixels of the frames, or in fractions of them.",
+            code="empty_region",
+        )
+    if most > MAX_VIEWS:
+        raise InvalidRequest(
+            f"A frame would be cut into {most} tiles, more than {MAX_VIEWS}.",
+            hint="Use larger tiles or less overlap.",
+            code="too_many_tiles",
+        )
+    return most
+
+
+async def suggest(
+    store: Store, model_labels: Sequence[str], task_labels: Sequence[TaskLabel], *, shape_types: Sequence[str] = ()
+) -> list[LabelMatch]:
+    """Suggestions for model labels among task labels, with what was learned from earlier choices."""
+    async with store.read() as connection:
+        known = await learned_rows.about(connection, [label.name for label in task_labels])
+    learned = [(row.model_label, row.task_label, row.accepted) for row in known]
+    return await asyncio.to_thread(match_labels, model_labels, task_labels, shape_types=shape_types, learned=learned)
+
+
+async def _pairs(
+    store: Store, spec: JobSpec, model: Model, task: Task
+) -> tuple[dict[str, str], list[tuple[str, str, bool]]]:
+    """(accepted pairs, what a person's choices teach)."""
+    labels = labels_of(model.card)
+    learned = [(m, t, True) for m, t in spec.mapping.items() if t]
+    check_choices(spec.mapping, labels, task.labels)
+    check_choices(dict.fromkeys(spec.label_thresholds, ""), labels, task.labels)
+    if spec.mapping_id is not None:
+        pairs = await mapped_by(store, spec.mapping_id, spec.mapping, model, task)
+    else:
+        matches = await suggest(store, labels, task.labels, shape_types=model.card.shape_types)
+        pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
+        refused = {m for m, t in spec.mapping.items() if not t}
+        learned += [(m.model_label, m.best.task_label, False) for m in matches if m.best and m.model_label in refused]
+        if not pairs:
+            raise InvalidRequest(
+                f"No label of {model.name} is matched to a label of task {task.name}.",
+                hint=_matching_hint(matches),
+                code="nothing_matched",
+            )
+    check_pairs(model.card, pairs, task.labels)
+    return pairs, learned
+
+
+async def mapped_by(
+    store: Store, mapping_id: int, chosen: Mapping[str, str], model: Model, task: Task
+) -> dict[str, str]:
+    """The pairs of a kept mapping, overlaid by those chosen. Raises InvalidRequest where it is not of this model."""
+    async with store.read() as connection:
+        mapping = await model_rows.get_mapping(connection, mapping_id)
+    if mapping.model_id != model.id:
+        raise InvalidRequest(f"Mapping {mapping.id} belongs to another model.")
+    check_choices(mapping.pairs, labels_of(model.card), task.labels)
+    return {m: t for m, t in {**mapping.pairs, **chosen}.items() if t}
+
+
+def labels_of(card: ModelCard) -> Sequence[str]:
+    """A model's own labels. Raises InvalidRequest where it has none because its vocabulary is open."""
+    if card.labels is None:
+        raise InvalidRequest(
+            f"{card.name} has an open vocabulary and needs prompts.",
+            hint="This version runs models with fixed labels.",
+        )
+    return card.labels
+
+
+def check_pairs(card: ModelCard, pairs: Mapping[str, str], task_labels: Sequence[TaskLabel]) -> None:
+    """Raise InvalidRequest where nothing is mapped, or a label is of a type that no shape of the model can become."""
+    if not pairs:
+        raise InvalidRequest("The mapping is empty: nothing would be annotated.", code="nothing_matched")
+    types = {label.name: label.type for label in task_labels}
+    for model_label, task_label in pairs.items():
+        if not any(can_become(shape_type, types[task_label]) for shape_type in card.shape_types):
+            made = " and ".join(card.shape_types)
+            raise InvalidRequest(
+                f"{model_label!r} cannot become {task_label!r}: {card.name} makes {made}, the label is of type "
+                f"{types[task_label]}.",
+                hint="Map it to another label, or make one of type any.",
+                code="wrong_shape",
+            )
+
+
+def _matching_hint(matches: Sequence[LabelMatch]) -> str:
+    likely = [match for match in matches if match.best is not None]
+    if not likely:
+        return "Choose pairs by hand, for example: --map car=vehicle"
+    best = max(likely, key=lambda match: match.best.score if match.best else 0.0)
+    assert best.best is not None
+    return (
+        f"Choose pairs by hand (--map {best.model_label}={best.best.task_label}), "
+        "or accept suggestions (--accept-suggestions 0.8)."
+    )

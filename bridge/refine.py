@@ -1,0 +1,76 @@
+"""From a frame's raw result to its shapes: thresholds, least size, mapping, suppression. Pure.
+
+The runner, ``job apply`` and previews all go through ``refine``, so the same result always becomes the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adapters.base import Detections, RotatedRectangle, WholeFrame
+from bridge.domain import JobSpec, Nms, Shape, TaskLabel
+from bridge.overlap import suppress
+from bridge.shapes import above, to_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """What is done with a raw result.
+
+    pairs              model label -> task label; other model labels are left out
+    threshold          least score, ``label_thresholds`` that of single model labels
+    min_size           least width and height of a shape's box, in pixels
+    nms                which of overlapping shapes stay; None: all
+    """
+
+    pairs: Mapping[str, TaskLabel]
+    threshold: float
+    label_thresholds: Mapping[str, float] = field(default_factory=dict)
+    masks_as_polygons: bool = False
+    nms: Nms | None = None
+    min_size: float = 0.0
+
+    @classmethod
+    def of(cls, spec: JobSpec, pairs: Mapping[str, TaskLabel], threshold: float) -> Refinement:
+        """What a job asks for, with its labels and threshold as they were pinned."""
+        return cls(pairs, threshold, spec.label_thresholds, spec.masks_as_polygons, spec.nms, spec.min_size)
+
+
+def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> list[Shape]:
+    """The shapes of a frame of ``size`` (width, height).
+
+    In this order: thresholds, least size, labels without a task label, suppression among what is left. Tags have no
+    place, so neither size nor overlap touches them.
+    """
+    kept = above(found, refinement.threshold, refinement.label_thresholds)
+    if refinement.min_size > 0:
+        kept = kept.take(_large_enough(kept, refinement.min_size))
+    if refinement.nms is not None:
+        kept = _suppressed(kept, refinement.pairs, refinement.nms)
+    return to_shapes(kept, refinement.pairs, masks_as_polygons=refinement.masks_as_polygons, frame_size=size)
+
+
+def _large_enough(found: Detections, least: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    sides = (found.boxes[:, 2:] - found.boxes[:, :2]).astype(np.float64)
+    for row, shape in enumerate(found.geometry):
+        if isinstance(shape, RotatedRectangle):
+            sides[row] = shape.width, shape.height
+        elif isinstance(shape, WholeFrame):
+            sides[row] = np.inf
+    return np.asarray((sides >= least).all(axis=1))
+
+
+def _suppressed(found: Detections, pairs: Mapping[str, TaskLabel], nms: Nms) -> Detections:
+    """What suppression leaves: labels that are not mapped take nothing away, and those of one task label are one."""
+    names = list(dict.fromkeys(label.name for label in pairs.values()))
+    place = {model_label: names.index(label.name) for model_label, label in pairs.items()}
+    found = found.take(np.array([found.labels[i] in place for i in found.label_ids], bool))
+    groups = np.array([place[found.labels[i]] for i in found.label_ids], np.int64)
+    tags = np.array([isinstance(shape, WholeFrame) for shape in found.geometry], bool)
+    if nms.class_agnostic:
+        groups = np.zeros_like(groups)
+    groups[tags] = -1 - np.flatnonzero(tags)  # each by itself
+    return found.take(suppress(found.boxes, found.scores, groups, nms.iou))
