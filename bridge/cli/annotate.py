@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.job import (
-    Accept,
-    LabelThreshold,
-    Map,
-    MaskPolygons,
-    Threshold,
-    announce,
-    exit_code,
-    make_spec,
-    parse_pairs,
-    parse_scores,
-    report,
-)
+from bridge.cli import job_options as o
+from bridge.cli.job import announce, exit_code, report
 from bridge.cli.session import OK, PARTLY, Json, run
 from bridge.cli.task import show_rejected
 
@@ -67,11 +56,18 @@ def annotate(
         typer.Option(metavar="a,b,c|FILE", help="Your labels: a list, a file, CVAT's JSON. Default: the model's own."),
     ] = None,
     format_name: Annotated[str, typer.Option("--format", help="Format of the file.")] = "coco",
-    threshold: Threshold = None,
-    label_threshold: LabelThreshold = None,
-    accept: Accept = None,
-    pairs: Map = None,
-    masks_as_polygons: MaskPolygons = False,
+    threshold: o.Threshold = None,
+    label_threshold: o.LabelThreshold = None,
+    accept: o.Accept = None,
+    pairs: o.Map = None,
+    nms: o.NmsIou = None,
+    class_agnostic: o.ClassAgnostic = False,
+    min_size: o.MinSize = None,
+    roi: o.Roi = None,
+    tile: o.Tile = None,
+    tile_overlap: o.TileOverlap = 0.2,
+    masks_as_polygons: o.MaskPolygons = False,
+    keep_manual: o.KeepManual = None,
     clean: Annotated[
         str, typer.Option(help="What goes where new shapes come: none, model, automatic, all; alone: automatic.")
     ] = "none",
@@ -84,7 +80,10 @@ def annotate(
     """Annotate images with a model in one go: register, match labels, predict, export."""
     if clean not in CLEAN:
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
-    mapping, label_thresholds = parse_pairs(pairs, "--map"), parse_scores(label_threshold)
+    wanted = o.model_options(
+        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
+        masks_as_polygons, keep_manual,
+    )  # fmt: skip
 
     async def work(service: App) -> _Outcome:
         from bridge import formats  # noqa: PLC0415
@@ -96,14 +95,10 @@ def annotate(
         registered = await _model(service, model)
         target, found, is_new = await _task(service, task, images, labels, registered)
         show_rejected(found, json)
-        spec = make_spec(
+        spec = o.make_spec(
             target=target.id,
             model_id=registered.id,
-            mapping=mapping,
-            accept_suggestions=accept,
-            threshold=threshold,
-            label_thresholds=label_thresholds,
-            masks_as_polygons=masks_as_polygons,
+            **wanted,
             clean=clean,
             max_failure_rate=service.settings.jobs.max_failure_rate,
         )

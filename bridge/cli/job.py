@@ -2,72 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli import job_options as o
 from bridge.cli.session import CANCELLED, JOB_FAILED, OK, PARTLY, Json, run
 
 if TYPE_CHECKING:
     from bridge.app import App
-    from bridge.domain import Job, JobSpec, LedgerRow
+    from bridge.domain import Job, LedgerRow
     from bridge.jobs import Undone
 
-app = typer.Typer(help="Start, watch, cancel, resume, retry and undo annotation jobs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Try, start, watch, cancel, resume, retry, apply anew and undo annotation jobs.", no_args_is_help=True
+)
 
 Id = Annotated[int, typer.Argument(metavar="JOB", help="Id of an annotation job.")]
-Threshold = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Least score of a shape. Default: the model's threshold.")
-]
-LabelThreshold = Annotated[
-    list[str] | None, typer.Option("--label-threshold", metavar="LABEL=SCORE", help="Threshold of one model label.")
-]
-Map = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="MODEL=TASK", help="Map a model label to a task label; MODEL= leaves it out."),
-]
-Accept = Annotated[
-    float | None,
-    typer.Option("--accept-suggestions", min=0, max=1, metavar="SCORE", help="Accept suggestions from this score on."),
-]
-MaskPolygons = Annotated[bool, typer.Option("--masks-as-polygons", help="Return masks as polygons.")]
-
-
-def parse_pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """``a=b`` texts as pairs; the last = parts them, so that labels may hold one."""
-    pairs = {}
-    for text in texts or []:
-        left, equals, right = text.rpartition("=")
-        if not equals or not left:
-            raise typer.BadParameter(f"{text!r} is not of the form LABEL=VALUE", param_hint=option)
-        pairs[left.strip()] = right.strip()
-    return pairs
-
-
-def parse_scores(texts: list[str] | None) -> dict[str, float]:
-    """``label=0.4`` texts as thresholds."""
-    scores = {}
-    for label, text in parse_pairs(texts, "--label-threshold").items():
-        try:
-            scores[label] = float(text)
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is not a number", param_hint="--label-threshold") from None
-    return scores
-
-
-def make_spec(**values: Any) -> JobSpec:
-    """A job's spec, with what is wrong in it said in one line."""
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from bridge.domain import JobSpec  # noqa: PLC0415
-    from bridge.errors import InvalidRequest  # noqa: PLC0415
-
-    try:
-        return JobSpec(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"{place}: {first['msg']}.") from error
 
 
 @app.command("start")
@@ -75,19 +26,23 @@ def start(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")],
     model: Annotated[str, typer.Option(help="Name or id of a registered model.")],
-    threshold: Threshold = None,
-    label_threshold: LabelThreshold = None,
-    pairs: Map = None,
-    accept: Accept = None,
-    masks_as_polygons: MaskPolygons = False,
-    clean: Annotated[
-        Literal["none", "model", "automatic", "all"],
-        typer.Option(help="What goes where new shapes come: nothing, this model's, all automatic ones, everything."),
-    ] = "none",
-    first: Annotated[int, typer.Option("--from", min=0, help="First frame number.")] = 0,
-    stop: Annotated[int | None, typer.Option("--to", min=1, help="Frame number to stop before.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take every Nth frame.")] = 1,
-    unannotated: Annotated[bool, typer.Option("--unannotated", help="Only frames without annotations.")] = False,
+    threshold: o.Threshold = None,
+    label_threshold: o.LabelThreshold = None,
+    pairs: o.Map = None,
+    accept: o.Accept = None,
+    nms: o.NmsIou = None,
+    class_agnostic: o.ClassAgnostic = False,
+    min_size: o.MinSize = None,
+    roi: o.Roi = None,
+    tile: o.Tile = None,
+    tile_overlap: o.TileOverlap = 0.2,
+    masks_as_polygons: o.MaskPolygons = False,
+    clean: o.Clean = "none",
+    keep_manual: o.KeepManual = None,
+    first: o.First = 0,
+    stop: o.Stop = None,
+    every: o.Every = 1,
+    unannotated: o.Unannotated = False,
     max_failure_rate: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of frames that may fail. Default: the setting.")
     ] = None,
@@ -95,29 +50,29 @@ def start(
     json: Json = False,
 ) -> None:
     """Annotate a task's frames with a model; Ctrl-C cancels, and `job resume` goes on."""
+    wanted = o.model_options(
+        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
+        masks_as_polygons, keep_manual,
+    )  # fmt: skip
 
     async def work(service: App) -> Job:
         found = await service.tasks.find(task)
         registered = await service.registry.find(model)
         default_rate = service.settings.jobs.max_failure_rate
-        spec = make_spec(
+        spec = o.make_spec(
             target=found.id,
             model_id=registered.id,
-            mapping=parse_pairs(pairs, "--map"),
-            accept_suggestions=accept,
-            threshold=threshold,
-            label_thresholds=parse_scores(label_threshold),
-            masks_as_polygons=masks_as_polygons,
+            **wanted,
             clean=clean,
             frames={"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"},
             max_failure_rate=default_rate if max_failure_rate is None else max_failure_rate,
         )
         return await service.jobs.create(spec)
 
-    _run_and_report(context, work, json=json, queue=queue)
+    run_and_report(context, work, json=json, queue=queue)
 
 
-def _run_and_report(context: typer.Context, prepare: Any, *, json: bool, queue: bool = False) -> None:
+def run_and_report(context: typer.Context, prepare: Any, *, json: bool, queue: bool = False) -> None:
     """Make or requeue a job, run it here, say how it ended, and exit with its code."""
 
     async def work(service: App) -> tuple[Job, dict[str, int]]:
@@ -271,13 +226,13 @@ def cancel(context: typer.Context, job: Id, json: Json = False) -> None:
 @app.command("resume")
 def resume(context: typer.Context, job: Id, json: Json = False) -> None:
     """Go on with a cancelled, failed or crashed job where it stopped."""
-    _run_and_report(context, lambda service: service.jobs.resume(job), json=json)
+    run_and_report(context, lambda service: service.jobs.resume(job), json=json)
 
 
 @app.command("retry")
 def retry(context: typer.Context, job: Id, json: Json = False) -> None:
     """Try the frames of a job that failed once more."""
-    _run_and_report(context, lambda service: service.jobs.retry(job), json=json)
+    run_and_report(context, lambda service: service.jobs.retry(job), json=json)
 
 
 @app.command("undo")

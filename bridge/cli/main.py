@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import annotate, connection, job, learned, match, model, serve, task
+from bridge.cli import annotate, connection, job, job_trying, learned, match, model, serve, task
 from bridge.cli.session import Invocation, report_error
 
 app = typer.Typer(
@@ -50,6 +50,8 @@ app.command("match")(match.match)
 app.command("serve")(serve.serve)
 app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
+job.app.command("preview")(job_trying.preview)
+job.app.command("apply")(job_trying.apply)
 app.add_typer(job.app, name="job")
 app.add_typer(connection.app, name="connection")
 app.add_typer(learned.app, name="learned")

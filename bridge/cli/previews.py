@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -17,11 +17,18 @@ from bridge.preview import contact_sheet, draw
 
 async def write_previews(service: App, task: Task, folder: Path, most: int) -> list[Path]:
     """Draw the first frames of a task; the paths written, the overview last. Unreadable frames are passed over."""
+    return await write_pictures(service.tasks.annotated(task.id), task, folder, most)
+
+
+async def write_pictures(
+    frames: AsyncIterator[tuple[StoredFrame, Sequence[Shape]]], task: Task, folder: Path, most: int
+) -> list[Path]:
+    """Draw frames with the shapes given; otherwise as ``write_previews``."""
     colors = {label.name: label.color for label in task.labels}
     written: list[Path] = []
     drawn: list[Image.Image] = []
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async for frame, shapes in service.tasks.annotated(task.id):
+    async for frame, shapes in frames:
         if len(drawn) == most:
             break
         try:

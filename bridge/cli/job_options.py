@@ -1,0 +1,171 @@
+"""What commands that make jobs have in common: their options, and what these mean in a job's spec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from bridge.domain import JobSpec
+
+S = TypeVar("S")
+
+Threshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Least score of a shape. Default: the model's threshold.")
+]
+LabelThreshold = Annotated[
+    list[str] | None, typer.Option("--label-threshold", metavar="LABEL=SCORE", help="Threshold of one model label.")
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="MODEL=TASK", help="Map a model label to a task label; MODEL= leaves it out."),
+]
+Accept = Annotated[
+    float | None,
+    typer.Option("--accept-suggestions", min=0, max=1, metavar="SCORE", help="Accept suggestions from this score on."),
+]
+MaskPolygons = Annotated[bool, typer.Option("--masks-as-polygons", help="Return masks as polygons.")]
+NmsIou = Annotated[
+    float | None,
+    typer.Option("--nms", min=0, max=1, metavar="IOU", help="Of shapes of a label that overlap more, keep the best."),
+]
+ClassAgnostic = Annotated[bool, typer.Option("--nms-class-agnostic", help="With --nms: whatever their labels are.")]
+MinSize = Annotated[
+    float | None, typer.Option("--min-size", min=0, metavar="PIXELS", help="Leave out narrower or lower shapes.")
+]
+KeepManual = Annotated[
+    float | None,
+    typer.Option(
+        "--keep-manual", min=0, max=1, metavar="IOU", help="Leave out shapes that overlap manual ones at least so much."
+    ),
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGION",
+        help="Look only here: x,y,width,height or a polygon's x,y x,y x,y; in pixels, or all in percent (10%,0%,...).",
+    ),
+]
+Tile = Annotated[str | None, typer.Option(metavar="WxH", help="Look at large frames in tiles of this size in pixels.")]
+TileOverlap = Annotated[
+    float, typer.Option("--tile-overlap", min=0, max=0.75, help="Least share of a tile in common with the next.")
+]
+First = Annotated[int, typer.Option("--from", min=0, help="First frame number.")]
+Stop = Annotated[int | None, typer.Option("--to", min=1, help="Frame number to stop before.")]
+Every = Annotated[int, typer.Option(min=1, help="Take every Nth frame.")]
+Unannotated = Annotated[bool, typer.Option("--unannotated", help="Only frames without annotations.")]
+Clean = Annotated[
+    Literal["none", "model", "automatic", "all"],
+    typer.Option(help="What goes where new shapes come: nothing, this model's, all automatic ones, everything."),
+]
+
+
+def parse_pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """``a=b`` texts as pairs; the last = parts them, so that labels may hold one."""
+    pairs = {}
+    for text in texts or []:
+        left, equals, right = text.rpartition("=")
+        if not equals or not left:
+            raise typer.BadParameter(f"{text!r} is not of the form LABEL=VALUE", param_hint=option)
+        pairs[left.strip()] = right.strip()
+    return pairs
+
+
+def parse_scores(texts: list[str] | None) -> dict[str, float]:
+    """``label=0.4`` texts as thresholds."""
+    scores = {}
+    for label, text in parse_pairs(texts, "--label-threshold").items():
+        try:
+            scores[label] = float(text)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not a number", param_hint="--label-threshold") from None
+    return scores
+
+
+def make_spec(**values: Any) -> JobSpec:
+    """A job's spec, with what is wrong in it said in one line."""
+    from bridge.domain import JobSpec  # noqa: PLC0415
+
+    return checked(JobSpec, **values)
+
+
+def checked(kind: type[S], **values: Any) -> S:
+    """A pydantic model of these values. Raises InvalidRequest that says the first thing which is wrong."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from bridge.errors import InvalidRequest  # noqa: PLC0415
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"{place}: {message}." if place else f"{message[:1].upper()}{message[1:]}.") from error
+
+
+def parse_region(text: str | None) -> dict[str, Any] | None:
+    """``x,y,width,height``, or the points ``x,y x,y x,y`` of a polygon; in pixels, or all of them in percent."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    percent = {word.endswith("%") for word in words}
+    try:
+        numbers = [float(word.removesuffix("%")) for word in words]
+    except ValueError:
+        numbers = []
+    if len(percent) != 1 or len(numbers) % 2 or len(numbers) < 4:
+        form = "x,y,width,height or x,y x,y x,y ..., in pixels or all in percent"
+        raise typer.BadParameter(f"{text!r} is not of the form {form}", param_hint="--roi")
+    if percent == {True}:
+        numbers = [number / 100 for number in numbers]
+    region: dict[str, Any] = {"unit": "fraction" if percent == {True} else "pixels"}
+    if len(numbers) == 4:
+        return region | dict(zip(("x", "y", "width", "height"), numbers, strict=True))
+    return region | {"points": tuple(zip(numbers[::2], numbers[1::2], strict=True))}
+
+
+def parse_tiling(text: str | None, overlap: float) -> dict[str, Any] | None:
+    """``640`` or ``1024x768``."""
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not width.isdecimal() or not (height or width).isdecimal():
+        raise typer.BadParameter(f"{text!r} is not of the form WIDTHxHEIGHT", param_hint="--tile")
+    return {"width": int(width), "height": int(height or width), "overlap": overlap}
+
+
+def parse_nms(iou: float | None, class_agnostic: bool) -> dict[str, Any] | None:
+    if iou is None and class_agnostic:
+        raise typer.BadParameter("needs --nms IOU", param_hint="--nms-class-agnostic")
+    return None if iou is None else {"iou": iou, "class_agnostic": class_agnostic}
+
+
+def model_options(
+    threshold: float | None,
+    label_threshold: list[str] | None,
+    pairs: list[str] | None,
+    accept: float | None,
+    nms: float | None,
+    class_agnostic: bool,
+    min_size: float | None,
+    roi: str | None,
+    tile: str | None,
+    tile_overlap: float,
+    masks_as_polygons: bool,
+    keep_manual: float | None,
+) -> dict[str, Any]:
+    """What the model is to look at and what is made of its answers, as keys of a job's spec."""
+    return {
+        "mapping": parse_pairs(pairs, "--map"),
+        "accept_suggestions": accept,
+        "threshold": threshold,
+        "label_thresholds": parse_scores(label_threshold),
+        "nms": parse_nms(nms, class_agnostic),
+        "min_size": min_size or 0.0,
+        "roi": parse_region(roi),
+        "tiling": parse_tiling(tile, tile_overlap),
+        "masks_as_polygons": masks_as_polygons,
+        "keep_manual_iou": keep_manual,
+    }
