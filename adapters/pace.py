@@ -18,7 +18,9 @@ from pathlib import Path
 
 WINDOW_S = 0.1  # of one measurement; a slow model is measured by one call of each worker
 ROUNDS = 2
-CLEARLY = 1.05  # how much faster more workers or larger batches have to be
+ENOUGH_S = 2.0  # a first round that took longer is trusted
+LONGEST_S = 1.0  # larger batches that would take longer are not tried: calls so long have little to gain
+CLEARLY = 1.1  # how much faster more workers or larger batches have to be
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,17 +58,21 @@ def measure(tried: Sequence[Pace], set_threads: Callable[[int], None], run: Call
     """The fastest of ``tried``, or a more modest one that is nearly as fast; None where all of them fail.
 
     ``run`` takes a number of frames and blocks for one forward pass over so many; it is called in several threads.
-    ``set_threads`` is called while nothing runs, and last with the threads of the pace that is chosen.
+    ``set_threads`` is called while nothing runs, and last with the threads of the pace that is chosen. All together
+    takes about two seconds, and six calls where one takes longer than half a second.
     """
     best: dict[Pace, float] = {}
     failed: set[Pace] = set()
-    by_threads = sorted(tried, key=lambda pace: (pace.threads, pace))  # changing threads can mean loading anew
-    for _ in range(ROUNDS):  # the better of two: other programs disturb, and none of them makes it faster
-        for pace, previous in zip(by_threads, [None, *by_threads], strict=False):
-            if pace in failed:
+    by_threads = sorted(tried, key=lambda pace: (pace.threads, pace.batch))  # changing threads can mean loading anew
+    started = time.perf_counter()
+    for number in range(ROUNDS):  # the better of two: other programs disturb, and none of them makes it faster
+        if number and time.perf_counter() - started > ENOUGH_S:
+            break
+        for pace in by_threads:
+            frames = 2 * pace.batch * pace.workers
+            if pace in failed or (pace.batch > 1 and best and frames / max(best.values()) > LONGEST_S):
                 continue
-            if previous is None or previous.threads != pace.threads:
-                set_threads(pace.threads)
+            set_threads(pace.threads)
             try:
                 speed = _speed(pace, run)
             except Exception:  # noqa: BLE001  (out of memory, or a graph for one batch size: another pace may do)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.base import PredictOptions
+from adapters.base import ModelCard, PredictOptions
 from adapters.errors import BadFrame, PredictorError
 from adapters.frame import Frame
 from bridge.app import App
@@ -29,6 +29,7 @@ class Trial:
 
     model: Model
     threshold: float
+    pace: str = ""  # how a local model is fed, as was measured when it was first loaded
     load_s: float = 0.0
     first_s: float = 0.0
     later_s: list[float] = field(default_factory=list)
@@ -49,6 +50,7 @@ async def try_model(service: App, name: str, images: Sequence[Path], threshold: 
         started = time.perf_counter()
         async with service.registry.predictor(model) as predictor:
             trial.load_s = time.perf_counter() - started
+            trial.pace = _pace(predictor.card)
             for frame in frames:
                 started = time.perf_counter()
                 try:
@@ -68,6 +70,16 @@ async def try_model(service: App, name: str, images: Sequence[Path], threshold: 
     return trial
 
 
+def _pace(card: ModelCard) -> str:
+    pace = card.settings.get("pace")
+    if pace is None:
+        return ""
+    return (
+        f"batches of {pace['batch']} to {pace['workers']} x {pace['threads']} threads "
+        f"(forward pass: {pace['forward_frames_per_second']:.1f} frames/s)"
+    )
+
+
 def show_trial(trial: Trial, *, as_json: bool) -> None:
     usual = statistics.median(trial.later_s) if trial.later_s else trial.first_s
     if as_json:
@@ -75,6 +87,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
             {
                 "model": trial.model.name,
                 "threshold": trial.threshold,
+                "pace": trial.pace,
                 "load_seconds": trial.load_s,
                 "first_seconds": trial.first_s,
                 "median_seconds": usual,
@@ -90,6 +103,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
         [
             ("model", trial.model.name),
             ("runs on", trial.model.card.engine),
+            ("fed with", trial.pace),
             ("loaded in", f"{trial.load_s:.2f} s"),
             ("first image", f"{trial.first_s * 1000:.0f} ms"),
             ("median of the others", f"{usual * 1000:.0f} ms" if trial.later_s else ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,24 +16,21 @@ class Model:
     """Takes ``call_s`` for a call and ``frame_s`` for each frame; with ``alone``, one call at a time."""
 
     def __init__(self, call_s: float, frame_s: float, *, alone: bool = True, largest: int = 99) -> None:
-        self.call_s, self.frame_s, self.largest = call_s, frame_s, largest
-        self.lock = threading.Lock() if alone else None
+        self.call_s, self.frame_s, self.alone, self.largest = call_s, frame_s, alone, largest
         self.threads = 0
-        self.calls = 0
+        self.measured: list[Pace] = []
 
     def set_threads(self, threads: int) -> None:
         self.threads = threads
 
     def run(self, frames: int) -> None:
-        self.calls += 1
         if frames > self.largest:
             raise MemoryError
-        seconds = self.call_s + self.frame_s * frames
-        if self.lock is None:
-            time.sleep(seconds)
-        else:
-            with self.lock:
-                time.sleep(seconds)
+
+    def speed(self, pace: Pace) -> float:
+        assert self.threads == pace.threads
+        self.measured.append(pace)
+        return pace.batch / (self.call_s + self.frame_s * pace.batch) * (1 if self.alone else pace.workers)
 
 
 def found(model: Model, tried: list[Pace]) -> Pace:
@@ -41,6 +38,21 @@ def found(model: Model, tried: list[Pace]) -> Pace:
     assert measured is not None
     assert model.threads == measured.pace.threads
     return measured.pace
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speeds are computed where a Model is asked, so that no other program has a say."""
+    usual = module._speed
+
+    def speed(pace: Pace, run: Callable[[int], object]) -> float:
+        model = getattr(run, "__self__", None)
+        if not isinstance(model, Model):
+            return usual(pace, run)
+        run(pace.batch)
+        return model.speed(pace)
+
+    monkeypatch.setattr(module, "_speed", speed)
 
 
 def test_a_call_that_costs_much_is_made_for_many_frames() -> None:
@@ -57,6 +69,33 @@ def test_workers_that_run_beside_each_other_are_taken() -> None:
 
 def test_what_does_not_fit_into_memory_is_not_taken() -> None:
     assert found(Model(0.02, 0.0005, largest=4), candidates(2, 8, on_cpu=True)).batch == 4
+
+
+def test_batches_of_a_slow_model_are_not_tried() -> None:
+    model = Model(0, 0.2)
+    assert found(model, candidates(2, 8, on_cpu=True)).batch == 1
+    assert {pace.batch for pace in model.measured} == {1}
+
+
+def test_all_workers_of_a_measurement_run_at_once() -> None:
+    together, been = threading.Barrier(2), set[threading.Thread]()
+
+    def run(frames: int) -> None:
+        this = threading.current_thread()
+        if this is not threading.main_thread() and this not in been:
+            been.add(this)
+            together.wait(timeout=20)
+
+    assert module._speed(Pace(2, 1, 4), run) > 0
+
+
+def test_an_error_in_a_worker_is_raised() -> None:
+    def run(frames: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        module._speed(Pace(1, 1, 1), run)
 
 
 def test_a_model_that_always_fails_has_no_pace() -> None:
