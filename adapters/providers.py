@@ -45,8 +45,8 @@ def adapter_for(reference: Reference) -> Adapter:
         return _load(ADAPTERS[type(reference)][1])
     kind = _NAMES.get(type(reference), type(reference).__name__)
     raise Unsupported(
-        f"{reference.canonical} is {kind}; this version runs Hugging Face models and local folders.",
-        hint="Paste a model of the Hugging Face Hub (ORG/NAME), or a folder that holds config.json and its weights.",
+        f"{reference.canonical} is {kind}, which this version does not fetch.",
+        hint="Download the file and give its path: ./model.onnx.",
     )
 
 

@@ -16,14 +16,12 @@ from adapters.providers import ADAPTERS, adapter_for, adapter_for_card
 from adapters.references import (
     HttpsFile,
     HuggingFaceModel,
-    LocalFile,
     LocalFolder,
     Reference,
 )
 
 CARD = ModelCard("m", "huggingface", "hf://m", "1", "object-detection", ("a",), ("rectangle",), "onnxruntime")
 WITHOUT_ADAPTER: list[tuple[Reference, str]] = [
-    (LocalFile("./model.onnx"), "single model file"),
     (HttpsFile("https://example.org/model.onnx", "0" * 64), "web server"),
 ]
 
@@ -37,7 +35,7 @@ def test_models_that_run_here_have_an_adapter(reference: Reference) -> None:
 def test_kinds_without_an_adapter_are_refused_by_name(reference: Reference, kind: str) -> None:
     with pytest.raises(Unsupported, match=kind) as caught:
         adapter_for(reference)
-    assert "Hugging Face models and local folders" in caught.value.message
+    assert "./model.onnx" in caught.value.hint
     assert "\n" not in caught.value.message
 
 
