@@ -63,6 +63,12 @@ def test_the_tutorial(tmp_path: Path) -> None:
     assert (tmp_path / "tutorial/street-yolo.zip").exists()
 
 
+def test_large_images_and_regions(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/large-images-and-regions.md"
+    assert run_page(page, tmp_path, {"HUBBRIDGE_STORAGE__DATA_DIR": str(tmp_path / "data")}, {}) >= 7
+    assert (tmp_path / "tried/overview.jpg").stat().st_size > 10_000
+
+
 def test_annotating_over_http(tmp_path: Path) -> None:
     curl = shutil.which("curl")
     helped = subprocess.run([curl, "--help", "all"], capture_output=True, text=True, check=False) if curl else None

@@ -285,3 +285,68 @@ async def test_wrong_annotation_files_are_refused_and_leave_nothing(
 async def test_an_export_in_no_format_is_refused(api: Api) -> None:
     task = await api.task(pictures=1)
     await api.error("GET", f"/v1/tasks/{task['id']}/export?format=nothing", 400, "invalid_request")
+
+
+async def test_a_preview_says_what_a_job_would_do_and_stores_nothing(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=5)
+    body = {"target": task["id"], "model_id": model["id"], "threshold": 0.0, "roi": {"x": 0, "y": 0, "width": 0.5,
+            "height": 1, "unit": "fraction"}, "tiling": {"width": 32, "height": 32}}  # fmt: skip
+    tried = await api.call("POST", "/v1/jobs/preview?frames=2", body)
+    assert [frame["number"] for frame in tried["frames"]] == [0, 4]
+    assert (tried["frames_total"], tried["calls"], tried["unmapped"]) == (5, None, ["tree", "stop sign"])
+    shapes = [shape for frame in tried["frames"] for shape in frame["shapes"]]
+    assert shapes
+    assert all(shape["points"][2] <= 20 for shape in shapes)  # pictures are 40 pixels wide
+    assert sum(tried["counts"].values()) == len(shapes)
+    assert (await api.call("GET", "/v1/jobs"))["jobs"] == []
+    assert (await api.call("GET", "/v1/mappings"))["mappings"] == []
+    assert (await api.call("GET", f"/v1/tasks/{task['id']}"))["shape_count"] == 0
+
+
+async def test_a_preview_that_makes_no_sense_is_refused(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=1)
+    body = {"target": task["id"], "model_id": model["id"]}
+    outside = {"x": 900, "y": 0, "width": 5, "height": 5}
+    await api.error("POST", "/v1/jobs/preview", 400, "empty_region", {**body, "roi": outside})
+    await api.error("POST", "/v1/jobs/preview", 404, "not_found", {**body, "target": 99})
+    for query in ("?frames=0", "?frames=21", "?count=3"):
+        await api.error("POST", f"/v1/jobs/preview{query}", 400, "invalid_request", body)
+    for wrong in (
+        {"roi": {"x": 1, "y": 1}},
+        {"roi": {"points": [[0, 0], [1, 1]]}},
+        {"roi": {**outside, "points": [[0, 0], [5, 0], [5, 5]]}},
+        {"tiling": {"width": 64, "height": 64, "overlap": 1}},
+        {"nms": {"iou": 2}},
+        {"nms": 0.5},
+        {"min_size": -1},
+        {"keep_manual_iou": 0.5, "clean": "all"},
+    ):
+        for path in ("/v1/jobs", "/v1/jobs/preview"):
+            await api.error("POST", path, 400, "invalid_json", {**body, **wrong})
+
+
+async def test_shapes_are_made_anew_from_a_jobs_results(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=4)
+    job = await api.job(task["id"], model["id"])
+    source = await api.ended(job["id"])
+    assert source["source_job_id"] is None
+    path = f"/v1/jobs/{job['id']}/apply"
+    made = await api.call("POST", path, {"mapping": {"car": "person"}, "nms": {"iou": 0.5}}, 201)
+    applied = await api.ended(made["id"])
+    assert (applied["state"], applied["source_job_id"], applied["frames_done"]) == ("succeeded", job["id"], 4)
+    assert applied["spec"]["nms"] == {"iou": 0.5, "class_agnostic": False}
+    frames = (await api.call("GET", f"/v1/tasks/{task['id']}/annotations"))["frames"]
+    shapes = [shape for frame in frames for shape in frame["shapes"]]
+    assert {shape["job_id"] for shape in shapes} == {made["id"]}
+    assert {shape["label"] for shape in shapes} == {"person"}
+    await api.error("POST", path, 400, "unknown_label", {"mapping": {"lorry": "car"}})
+    await api.error("POST", path, 400, "invalid_json", {"roi": None})
+    await api.error("POST", "/v1/jobs/99/apply", 404, "not_found", {})
+    strict = await api.ended((await api.job(task["id"], model["id"], threshold=0.5, clean="none"))["id"])
+    floor = strict["resolved"]["floor_score"]
+    assert 0 < floor < 0.5
+    message = await api.error("POST", f"/v1/jobs/{strict['id']}/apply", 400, "below_floor", {"threshold": floor / 2})
+    assert str(floor) in message
+    await api.call("POST", f"/v1/jobs/{strict['id']}/undo")
+    await api.call("POST", f"/v1/jobs/{made['id']}/undo")
+    assert (await api.call("GET", f"/v1/tasks/{task['id']}"))["shape_count"] == source["shapes_created"]
