@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bridge.errors import BridgeError, Overloaded
+
+_T = TypeVar("_T")
 
 SCHEMA_VERSION = "0001"
 BUSY_TIMEOUT_MS = 15_000
@@ -57,7 +59,7 @@ class Store:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         with _translated():
-            async with self._readers.begin() as connection:
+            async with _transaction(self._readers) as connection:
                 yield connection
 
     @asynccontextmanager
@@ -65,7 +67,7 @@ class Store:
         """A transaction that is committed at the end of the block, or rolled back where it raises."""
         async with self._write_lock:
             with _translated():
-                async with self._writer.begin() as connection:
+                async with _transaction(self._writer) as connection:
                     yield connection
 
     async def _migrate(self) -> None:
@@ -75,6 +77,63 @@ class Store:
         async with self._writer.begin() as connection:
             if await connection.run_sync(_schema_version) != SCHEMA_VERSION:
                 await connection.run_sync(_upgrade)
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """As ``engine.begin()``, for tasks that are cancelled at any moment.
+
+    A driver's thread goes on with what it was told; a task that is cancelled meanwhile would leave a connection
+    behind that nobody knows of, and with it the lock of a transaction. So beginning and ending are always awaited.
+    """
+    opening = asyncio.ensure_future(_begin(engine))
+    try:
+        connection = await _to_its_end(opening)
+    except asyncio.CancelledError:
+        if not opening.cancelled() and opening.exception() is None:
+            await _to_its_end(asyncio.ensure_future(_end(opening.result(), commit=False)))
+        raise
+    try:
+        yield connection
+    except BaseException:
+        await _to_its_end(asyncio.ensure_future(_end(connection, commit=False)))
+        raise
+    await _to_its_end(asyncio.ensure_future(_end(connection, commit=True)))
+
+
+async def _begin(engine: AsyncEngine) -> AsyncConnection:
+    connection = await engine.connect()
+    try:
+        await connection.begin()
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def _end(connection: AsyncConnection, *, commit: bool) -> None:
+    try:
+        if commit:
+            await connection.commit()
+    finally:
+        await connection.close()  # what was not committed is rolled back
+
+
+async def _to_its_end(work: asyncio.Future[_T]) -> _T:
+    """The result of a piece of work that is awaited to its end, whatever happens to the task that waits for it."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError as error:
+            if work.cancelled():
+                raise
+            cancelled = error
+        except Exception:  # noqa: BLE001  (raised below)
+            break
+    if cancelled is not None:
+        raise cancelled
+    return work.result()
 
 
 async def insert_rows(
@@ -152,6 +211,12 @@ def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "invalidate")
+    def _let_go(connection: Any, *_: Any) -> None:
+        # Of a cancelled caller. Closing alone does not end the transaction while a cursor of it is still referred to,
+        # by a traceback for one, and nobody else could write until it is collected.
+        connection.rollback()
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:

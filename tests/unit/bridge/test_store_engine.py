@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from bridge.errors import BridgeError, Overloaded
 from bridge.store import Store, engine
 from bridge.store import tasks as task_rows
+from bridge.store.tables import idempotency_keys
 from bridge.task_labels import parse_labels
 
 LABELS = parse_labels("car")
@@ -199,3 +201,69 @@ async def test_a_reader_sees_one_moment(store: Store) -> None:
             await task_rows.add_task(writer, "street", LABELS)
         assert await task_rows.list_tasks(connection) == []
     assert await names(store) == ["street"]
+
+
+async def test_a_cancelled_writer_lets_go_of_the_database_at_once(tmp_path: Path) -> None:
+    store = await Store.open(url(tmp_path))
+    errors: list[BaseException] = []  # whoever keeps these keeps the cursors of the transactions
+
+    async def write(loops: int) -> None:
+        async with store.write() as connection:
+            for number in range(5):
+                values = {"operation": str(loops), "key": str(number), "body_hash": "", "owner": "", "created_at": 0.0}
+                query = sa.insert(idempotency_keys).values(**values).returning(idempotency_keys.c.key)
+                await connection.execute(query)
+            raise AssertionError("it was to be cancelled")
+
+    for loops in range(60):
+        task = asyncio.create_task(write(loops))
+        for _ in range(loops):
+            await asyncio.sleep(0)
+        if loops > 40:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        try:
+            await task
+        except (asyncio.CancelledError, AssertionError) as error:
+            errors.append(error)
+        async with asyncio.timeout(2), store.write() as connection:
+            assert await connection.scalar(sa.select(sa.func.count()).select_from(idempotency_keys)) == 0
+    assert any(isinstance(error, asyncio.CancelledError) for error in errors)
+    await store.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_tasks_cancelled_at_any_moment_leave_no_connection_and_no_lock_behind(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 2000)
+    whims = random.Random(seed)
+    stores = [await Store.open(url(tmp_path)) for _ in range(2)]
+    tried = 0
+    kept: set[str] = set()
+
+    async def write(store: Store) -> None:
+        nonlocal tried
+        tried += 1
+        name = f"task {tried}"
+        async with store.write() as connection:
+            await task_rows.add_task(connection, name, LABELS)
+        kept.add(name)
+
+    for _ in range(40):
+        tasks = [asyncio.create_task(whims.choice((write, write, names))(whims.choice(stores))) for _ in range(4)]
+        await asyncio.sleep(whims.random() * 0.01)
+        for task in tasks:
+            if whims.random() < 0.7:
+                task.cancel()
+                if whims.random() < 0.3:
+                    await asyncio.sleep(0)
+                    task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            assert ended is None or isinstance(ended, list | asyncio.CancelledError), repr(ended)
+    async with asyncio.timeout(1):
+        for store in stores:
+            await write(store)
+    assert kept <= set(await names(stores[0]))
+    for store in stores:
+        await store.close()
