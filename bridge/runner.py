@@ -7,8 +7,6 @@ ends the run before that leaves the frame pending, and the next run begins there
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -35,6 +33,7 @@ from bridge.domain import JobState, StoredFrame
 from bridge.errors import BridgeError, predictor_code
 from bridge.refine import Refinement, refine
 from bridge.sinks.local import FinishedFrame, LocalSink
+from bridge.speed import Speed
 from bridge.store import Store
 from bridge.store import jobs as ledger
 from bridge.store.jobs import FrameOutcome, Lease, LeaseLost
@@ -89,22 +88,6 @@ class Progress:
     seconds_left: float | None
 
 
-@dataclass(slots=True)
-class _Speed:
-    """Frames per second over the last five seconds or more."""
-
-    window_s: float = 5.0
-    marks: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)]))
-
-    def mark(self, frames: int) -> float:
-        now = time.monotonic()
-        self.marks.append((now, frames))
-        while len(self.marks) > 2 and now - self.marks[1][0] > self.window_s:
-            self.marks.popleft()
-        started, before = self.marks[0]
-        return (frames - before) / max(now - started, 1e-6)
-
-
 # What the writer waits for; None is the end.
 _Finished = asyncio.Queue[list[FinishedFrame] | None]
 
@@ -129,7 +112,7 @@ class Runner:
     _failed: int = 0
     _shapes: int = 0
     _batch_limit: int = 0
-    _speed: _Speed = field(default_factory=_Speed)
+    _speed: Speed = field(default_factory=Speed)
     _waits_for: str = ""  # what was last said of why the model does not answer yet
 
     def cancel(self) -> None:

@@ -1,0 +1,24 @@
+"""How fast something goes at present."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Speed:
+    """Frames per second over the last five seconds or more."""
+
+    window_s: float = 5.0
+    marks: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)]))
+
+    def mark(self, frames: int) -> float:
+        """Note that so many frames are done by now, since the beginning; the speed."""
+        now = time.monotonic()
+        self.marks.append((now, frames))
+        while len(self.marks) > 2 and now - self.marks[1][0] > self.window_s:
+            self.marks.popleft()
+        started, before = self.marks[0]
+        return (frames - before) / max(now - started, 1e-6)
