@@ -22,7 +22,7 @@ from bridge.refine import Refinement
 from bridge.registry import Registry
 from bridge.runner import JobPlan, Progress, Runner, RunnerOptions
 from bridge.sinks.local import LocalSink
-from bridge.store import Store
+from bridge.store import Store, undoing
 from bridge.store import jobs as rows
 from bridge.store import learned as learned_rows
 from bridge.store import models as model_rows
@@ -272,14 +272,14 @@ class Jobs:
         """
         async with self.store.write() as connection:
             await rows.mark_undone(connection, job_id)
-            later = await shape_rows.later_job_on_shapes_of(connection, job_id)
+            later = await undoing.later_job_on_shapes_of(connection, job_id)
             if later is not None:
                 raise Conflict(
                     f"Annotation job {later} has replaced shapes of job {job_id}.",
                     hint=f"Undo the later one first: hubbridge job undo {later}",
                     code="later_job",
                 )
-            removed, restored = await shape_rows.undo_shapes(connection, job_id)
+            removed, restored = await undoing.undo_shapes(connection, job_id)
         return Undone(removed, restored)
 
 

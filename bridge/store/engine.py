@@ -209,7 +209,11 @@ def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
             "temp_store = MEMORY",
             f"cache_size = -{CACHE_KB}",
         ):
-            cursor.execute(f"PRAGMA {pragma}")
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+            except BaseException:
+                connection.close()  # the pool does not know of it yet
+                raise
         cursor.close()
 
     @sa.event.listens_for(engine.sync_engine, "invalidate")

@@ -70,11 +70,11 @@ async def add_shapes(
     rows = [_row(task_id, frame, label_ids[shape.label], shape, job_id) for frame, new in changes for shape in new]
     if rows:
         await insert_rows(connection, shapes, _COLUMNS, rows)
-        await _count(connection, task_id, len(rows))
+        await count_change(connection, task_id, len(rows))
     return len(rows)
 
 
-async def _count(connection: AsyncConnection, task_id: int, change: int) -> None:
+async def count_change(connection: AsyncConnection, task_id: int, change: int) -> None:
     """Keep ``tasks.shape_count``, the number of live shapes, true."""
     if change:
         query = sa.update(tasks).where(tasks.c.id == task_id).values(shape_count=tasks.c.shape_count + change)
@@ -88,13 +88,21 @@ async def retire_shapes(
     if clean is Clean.NONE or not frames:
         return
     query = sa.update(shapes).where(shapes.c.task_id == task_id, shapes.c.frame.in_(frames), _LIVE)
-    if clean is Clean.MODEL:
-        query = query.where(shapes.c.job_id.in_(sa.select(jobs.c.id).where(jobs.c.model_id == model_id)))
-    elif clean is Clean.AUTOMATIC:
-        query = query.where(shapes.c.source == str(Source.AUTOMATIC))
+    query = query.where(cleaned(clean, model_id))
     # A job's own shapes are the new ones.
     query = query.where(shapes.c.job_id.is_distinct_from(job_id)).values(removed_by=job_id)
-    await _count(connection, task_id, -(await connection.execute(query)).rowcount)
+    await count_change(connection, task_id, -(await connection.execute(query)).rowcount)
+
+
+def cleaned(clean: Clean, model_id: int) -> sa.ColumnElement[bool]:
+    """Which of a frame's shapes a job of this model takes away."""
+    if clean is Clean.NONE:
+        return sa.false()
+    if clean is Clean.MODEL:
+        return shapes.c.job_id.in_(sa.select(jobs.c.id).where(jobs.c.model_id == model_id))
+    if clean is Clean.AUTOMATIC:
+        return shapes.c.source == str(Source.AUTOMATIC)
+    return sa.true()
 
 
 async def get_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int]) -> dict[int, list[Shape]]:
@@ -141,22 +149,5 @@ async def remove_shapes(connection: AsyncConnection, task_id: int, frames: Seque
     if frames is not None:
         meant = meant & shapes.c.frame.in_(frames)
     live = await connection.scalar(sa.select(sa.func.count()).where(meant, _LIVE))
-    await _count(connection, task_id, -(live or 0))
+    await count_change(connection, task_id, -(live or 0))
     return (await connection.execute(sa.delete(shapes).where(meant))).rowcount
-
-
-async def later_job_on_shapes_of(connection: AsyncConnection, job_id: int) -> int | None:
-    """The job that has taken away shapes which this job made, if any."""
-    query = sa.select(shapes.c.removed_by).where(shapes.c.job_id == job_id, shapes.c.removed_by.is_not(None)).limit(1)
-    found: int | None = await connection.scalar(query)
-    return found
-
-
-async def undo_shapes(connection: AsyncConnection, job_id: int) -> tuple[int, int]:
-    """Delete what a job made and bring back what it took away; (deleted, brought back)."""
-    deleted = await connection.execute(sa.delete(shapes).where(shapes.c.job_id == job_id))
-    restored = await connection.execute(sa.update(shapes).where(shapes.c.removed_by == job_id).values(removed_by=None))
-    task_id = await connection.scalar(sa.select(jobs.c.task_id).where(jobs.c.id == job_id))
-    if task_id is not None:
-        await _count(connection, task_id, restored.rowcount - deleted.rowcount)
-    return deleted.rowcount, restored.rowcount

@@ -252,7 +252,7 @@ async def test_tasks_cancelled_at_any_moment_leave_no_connection_and_no_lock_beh
 
     for _ in range(40):
         tasks = [asyncio.create_task(whims.choice((write, write, names))(whims.choice(stores))) for _ in range(4)]
-        await asyncio.sleep(whims.random() * 0.01)
+        await asyncio.sleep(whims.random() * 0.02)
         for task in tasks:
             if whims.random() < 0.7:
                 task.cancel()
@@ -267,3 +267,5 @@ async def test_tasks_cancelled_at_any_moment_leave_no_connection_and_no_lock_beh
     assert kept <= set(await names(stores[0]))
     for store in stores:
         await store.close()
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() == {asyncio.current_task()}  # such as attempts to close a connection

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 
 from bridge.domain import Clean, Shape
 from bridge.errors import BridgeError
-from bridge.store import Store
+from bridge.store import Store, undoing
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
 from bridge.store.tables import jobs, metadata, models
@@ -62,7 +62,7 @@ async def test_the_count_of_shapes_follows_what_is_added_retired_undone_and_remo
             assert await count() == 1
             await shape_rows.add_shapes(connection, task.id, ids, [(0, [box] * 4)], job_id=7)
             assert await count() == 5
-            await shape_rows.undo_shapes(connection, 7)
+            await undoing.undo_shapes(connection, 7)
             assert await count() == 3
             await shape_rows.remove_shapes(connection, task.id, [1])
             assert await count() == 2
