@@ -17,8 +17,10 @@ from adapters.base import DownloadProgress
 from bridge.app import App
 from bridge.domain import Job, JobState
 from bridge.errors import BridgeError, Conflict
-from bridge.owner import owner_here
+from bridge.live_server import live_server
+from bridge.owner import is_dead, owner_here
 from bridge.runner import Progress as JobProgress
+from bridge.store.jobs import FINISHED
 
 LINE_EVERY_S = 2.0
 
@@ -96,10 +98,17 @@ class JobBar:
 
 
 async def run_job(service: App, job: Job) -> Job:
-    """Run a queued job in this process. Ctrl-C cancels it cleanly; a second one stops at once.
+    """Have a queued job run: by the server that lives on the same data, else in this process.
 
-    Where a server was quicker to take the job, it is followed there. A job that failed is an answer, not an error.
+    Here, Ctrl-C cancels it cleanly, and a second one stops at once; where a server has it, it only stops watching.
+    A job that failed is an answer, not an error.
     """
+    if (url := live_server(service.settings)) is not None:
+        print(f"The server at {url} runs the job. Ctrl-C stops watching, not the job.", file=sys.stderr)
+        job = await watch_job(service, job.id)
+        if job.state in FINISHED:
+            return job
+        job = await service.jobs.resume(job.id)  # the server has ended before the job
     loop = asyncio.get_running_loop()
     with DownloadBar() as downloads, JobBar(job) as bar:
         task = asyncio.ensure_future(service.jobs.run(job.id, on_progress=bar, on_download=downloads))
@@ -131,6 +140,13 @@ async def run_job(service: App, job: Job) -> Job:
     return await watch_job(service, job.id) if ended.state is JobState.RUNNING else ended
 
 
+def _abandoned(service: App, job: Job) -> bool:
+    """Whether a job waits for a server that is not there, or is held by a process that is no more."""
+    if job.state is JobState.QUEUED:
+        return live_server(service.settings) is None
+    return is_dead(job.owner)
+
+
 async def _cancel(service: App, job_id: int) -> Job:
     print("Cancelling: batches in flight are finished first. Ctrl-C again stops at once.", file=sys.stderr)
     with suppress(Conflict):
@@ -139,11 +155,11 @@ async def _cancel(service: App, job_id: int) -> Job:
 
 
 async def watch_job(service: App, job_id: int, *, every_s: float = 0.3) -> Job:
-    """Follow a job that another process runs, until it ends."""
+    """Follow a job that another process runs, until it ends or nobody is left who could run it."""
     job = await service.jobs.get(job_id)
     started, before = time.monotonic(), job.frames_done + job.frames_failed
     with JobBar(job) as bar:
-        while job.state in (JobState.QUEUED, JobState.RUNNING):
+        while job.state not in FINISHED and not _abandoned(service, job):
             await asyncio.sleep(every_s)
             job = await service.jobs.get(job_id)
             finished = job.frames_done + job.frames_failed
