@@ -68,7 +68,13 @@ class _opened:  # noqa: N801  (reads as a context manager)
         except UnidentifiedImageError as error:
             empty = len(source) == 0 if isinstance(source, bytes) else source.stat().st_size == 0
             raise BadFrame(frame_id, f"{frame_id} is {'empty' if empty else 'not an image'}.") from error
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+            Image.DecompressionBombWarning,
+        ) as error:
             raise BadFrame(frame_id, f"{frame_id} cannot be read: {_reason(error)}.") from error
         width, height = self._image.size
         if width * height > MAX_PIXELS:
