@@ -58,7 +58,7 @@ def build_model() -> RTDetrForObjectDetection:
     )
     model = RTDetrForObjectDetection(config)
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # transformers starts these near zero without a pretrained backbone
+        if isinstance(module, torch.nn.BatchNorm2d):  # transformers starts these near zero in a backbone from scratch
             torch.nn.init.ones_(module.weight)
     return model
 
@@ -162,7 +162,8 @@ def work(rank: int, args: argparse.Namespace) -> None:
         if rank == 0 and (step % 100 == 0 or finished.item()):
             seconds = time.monotonic() - started
             speed = step * BATCH * WORKERS / seconds
-            print(f"step {step}  {seconds / 60:.1f} min  {speed:.1f} images/s  loss {np.mean(losses[-100:]):.3f}", flush=True)
+            loss_now = np.mean(losses[-100:])
+            print(f"step {step}  {seconds / 60:.1f} min  {speed:.1f} images/s  loss {loss_now:.3f}", flush=True)
         if rank == 0 and (step % 500 == 0 or finished.item()):
             args.out.mkdir(parents=True, exist_ok=True)
             average.module.save_pretrained(args.out)

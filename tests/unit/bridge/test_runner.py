@@ -457,7 +457,7 @@ async def test_progress_adds_up_over_the_runs_of_a_job(tmp_path: Path, monkeypat
     cancelled = asyncio.Event()
 
     async def behave(predictor: FakePredictor, frames: Sequence[Frame]) -> None:
-        if len(predictor.asked) > 40:  # whatever the machine is busy with, the job is not through before it is cancelled
+        if len(predictor.asked) > 40:  # so the job is not through before it is cancelled, on any machine
             await cancelled.wait()
         await fails(predictor, frames)
 
