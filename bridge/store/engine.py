@@ -187,8 +187,10 @@ def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
         engine = create_async_engine(url)
         return engine, engine
     path = sa.make_url(url).database
-    if path:
+    if path and path != ":memory:" and not path.startswith("file:"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("ab"):  # better refused here than in the driver's thread
+            pass
     return _sqlite_engine(url, "BEGIN", 5), _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
 
 
