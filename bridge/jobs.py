@@ -30,6 +30,7 @@ from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
 from bridge.store.jobs import Lease, LeaseLost
 from bridge.viewing import viewed
+from labelmatch import DISPLAY_SCORE, Label
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +53,15 @@ class Jobs:
     _running: dict[int, Runner] = field(default_factory=dict)
 
     async def match(
-        self, model_labels: Sequence[str], task_labels: Sequence[TaskLabel], *, shape_types: Sequence[str] = ()
+        self,
+        model_labels: Sequence[str | Label],
+        task_labels: Sequence[TaskLabel],
+        *,
+        shape_types: Sequence[str] = (),
+        min_score: float = DISPLAY_SCORE,
     ) -> list[LabelMatch]:
         """Suggestions for model labels among task labels, with what was learned from earlier choices."""
-        return await suggest(self.store, model_labels, task_labels, shape_types=shape_types)
+        return await suggest(self.store, model_labels, task_labels, shape_types=shape_types, min_score=min_score)
 
     async def create(self, spec: JobSpec) -> Job:
         """A queued job whose mapping, threshold and model revision are pinned from here on.
@@ -205,7 +211,7 @@ class Jobs:
                 total=job.frames_total,
                 done=job.frames_done,
                 failed=job.frames_failed,
-                refinement=Refinement.of(job.spec, pairs, job.resolved["threshold"]),
+                refinement=Refinement.of(job.spec, pairs, job.resolved["threshold"], model.card),
                 max_failure_rate=job.spec.max_failure_rate,
                 shapes=job.shapes_created,
                 keep_results=job.source_job_id is None,
@@ -234,6 +240,10 @@ class Jobs:
         if runner is not None:
             runner.cancel()
         return job
+
+    def is_predicting(self, job_id: int) -> bool:
+        """Whether a job runs in this process and its model is loaded."""
+        return job_id in self._running
 
     async def resume(self, job_id: int) -> Job:
         """Queue a cancelled, failed or crashed job again for the frames that are still pending."""

@@ -3,55 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import labelmatch
 from bridge.domain import TaskLabel
 from bridge.errors import InvalidRequest
-from labelmatch import Suggestion
+from bridge.fit import shared_attributes, shared_joints
+from bridge.model_labels import of_task, typed
+from labelmatch import DISPLAY_SCORE, AttributeMatch, Label, Suggestion
+from labelmatch.normalize import fold
 
 LearnedPairs = Iterable[tuple[str, str, bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMatch:
-    """What becomes of one model label: its best suggestion, if any, and what else it could be."""
+    """What becomes of one model label: its best suggestion, if any, and what else it could be.
+
+    attributes, joints: the parts that the label and its best suggestion have in common (joints: model's -> task's).
+    """
 
     model_label: str
     best: Suggestion | None
     alternatives: tuple[Suggestion, ...] = ()
+    attributes: tuple[AttributeMatch, ...] = ()
+    joints: Mapping[str, str] = field(default_factory=dict)
 
 
 def match_labels(
-    model_labels: Sequence[str],
+    model_labels: Sequence[str | Label],
     task_labels: Sequence[TaskLabel],
     *,
     shape_types: Sequence[str] = (),
     learned: LearnedPairs = (),
+    min_score: float = DISPLAY_SCORE,
 ) -> list[LabelMatch]:
     """One entry per model label, in the model's order; those without a match have ``best`` None.
 
-    shape_types   what the model produces; a model of tags matches no rectangle label
-    learned       (model label, task label, accepted), oldest first: of two that were accepted the later one counts
+    shape_types   what the model produces, for labels that do not say it: one of tags matches no rectangle label
+    learned       (model label, task label, accepted), oldest first: of two that were accepted the later one counts.
+                  They hold for labels that differ in case and separators, too
+    min_score     of what is suggested
     """
-    kind = shape_types[0] if len(shape_types) == 1 else "any"
-    unique = list(dict.fromkeys(model_labels))
+    mine = typed(model_labels, shape_types)
+    theirs = {label.name: label for label in task_labels}
     suggestions = labelmatch.suggest(
-        [labelmatch.Label(name, type=kind) for name in unique],
-        [labelmatch.Label(label.name, type=label.type, sublabels=label.sublabels) for label in task_labels],
-        learned=[labelmatch.LearnedPair(*pair) for pair in _last_words(learned)],
+        mine,
+        [of_task(label) for label in task_labels],
+        learned=[labelmatch.LearnedPair(*pair) for pair in _last_words(learned, theirs)],
+        min_score=min_score,
     )
-    ranked: dict[str, list[Suggestion]] = {name: [] for name in unique}
+    ranked: dict[str, list[Suggestion]] = {label.name: [] for label in mine}
     for suggestion in suggestions:
         ranked[suggestion.model_label].append(suggestion)
-    return [LabelMatch(name, found[0] if found else None, tuple(found[1:])) for name, found in ranked.items()]
+    return [_match(label, ranked[label.name], theirs) for label in mine]
 
 
-def _last_words(learned: LearnedPairs) -> list[tuple[str, str, bool]]:
-    """The pairs without those whose model label was later given another task label."""
-    pairs = list(learned)
-    last = {model_label: task_label for model_label, task_label, accepted in pairs if accepted}
-    return [pair for pair in pairs if not pair[2] or last[pair[0]] == pair[1]]
+def _match(label: Label, found: Sequence[Suggestion], task_labels: Mapping[str, TaskLabel]) -> LabelMatch:
+    if not found:
+        return LabelMatch(label.name, None)
+    best = task_labels[found[0].task_label]
+    attributes, joints = shared_attributes(label, best), shared_joints(label, best)
+    return LabelMatch(label.name, found[0], tuple(found[1:]), attributes, joints)
+
+
+def _last_words(learned: LearnedPairs, task_labels: Iterable[str]) -> list[tuple[str, str, bool]]:
+    """What counts of the pairs about these task labels."""
+    wanted = {fold(name) for name in task_labels}
+    pairs = [pair for pair in learned if fold(pair[1]) in wanted]
+    gone = replaced(pairs)
+    return [pair for pair in pairs if (pair[0], pair[1]) not in gone]
+
+
+def replaced(learned: LearnedPairs) -> set[tuple[str, str]]:
+    """The (model label, task label) of pairs, oldest first, on which a later one has the last word.
+
+    That is a later word on the same pair, and an accepted one on another task label for the same model label; labels
+    that differ in case and separators only are the same.
+    """
+    pairs = [(fold(one), fold(other), (one, other), accepted) for one, other, accepted in learned]
+    last = {(one, other): names for one, other, names, _ in pairs}
+    chosen = {one: other for one, other, _, accepted in pairs if accepted}
+    return {
+        names
+        for one, other, names, accepted in pairs
+        if last[one, other] != names or (accepted and chosen[one] != other)
+    }
 
 
 def accepted_pairs(

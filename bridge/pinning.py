@@ -10,7 +10,9 @@ from typing import Any
 from adapters.base import ModelCard
 from bridge.domain import JobSpec, Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
+from bridge.fit import fits
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
+from bridge.model_labels import describe
 from bridge.refine import Refinement
 from bridge.shapes import can_become
 from bridge.store import Store
@@ -19,6 +21,7 @@ from bridge.store import models as model_rows
 from bridge.store import selection as selection_rows
 from bridge.store import tasks as task_rows
 from bridge.views import MAX_VIEWS, count_views
+from labelmatch import DISPLAY_SCORE, Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Pinned:
     @property
     def refinement(self) -> Refinement:
         labels = {label.name: label for label in self.task.labels}
-        return Refinement.of(self.spec, {m: labels[t] for m, t in self.pairs.items()}, self.threshold)
+        pairs = {m: labels[t] for m, t in self.pairs.items()}
+        return Refinement.of(self.spec, pairs, self.threshold, self.model.card)
 
     def resolved(self, mapping_id: int) -> dict[str, Any]:
         """As it is kept with the job."""
@@ -114,13 +118,20 @@ def _most_views(spec: JobSpec, sizes: Mapping[tuple[int, int], int]) -> int:
 
 
 async def suggest(
-    store: Store, model_labels: Sequence[str], task_labels: Sequence[TaskLabel], *, shape_types: Sequence[str] = ()
+    store: Store,
+    model_labels: Sequence[str | Label],
+    task_labels: Sequence[TaskLabel],
+    *,
+    shape_types: Sequence[str] = (),
+    min_score: float = DISPLAY_SCORE,
 ) -> list[LabelMatch]:
     """Suggestions for model labels among task labels, with what was learned from earlier choices."""
     async with store.read() as connection:
         known = await learned_rows.about(connection, [label.name for label in task_labels])
     learned = [(row.model_label, row.task_label, row.accepted) for row in known]
-    return await asyncio.to_thread(match_labels, model_labels, task_labels, shape_types=shape_types, learned=learned)
+    return await asyncio.to_thread(
+        match_labels, model_labels, task_labels, shape_types=shape_types, learned=learned, min_score=min_score
+    )
 
 
 async def _pairs(
@@ -134,7 +145,7 @@ async def _pairs(
     if spec.mapping_id is not None:
         pairs = await mapped_by(store, spec.mapping_id, spec.mapping, model, task)
     else:
-        matches = await suggest(store, labels, task.labels, shape_types=model.card.shape_types)
+        matches = await suggest(store, describe(model.card), task.labels)
         pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
         refused = {m for m, t in spec.mapping.items() if not t}
         learned += [(m.model_label, m.best.task_label, False) for m in matches if m.best and m.model_label in refused]
@@ -171,10 +182,12 @@ def labels_of(card: ModelCard) -> Sequence[str]:
 
 
 def check_pairs(card: ModelCard, pairs: Mapping[str, str], task_labels: Sequence[TaskLabel]) -> None:
-    """Raise InvalidRequest where nothing is mapped, or a label is of a type that no shape of the model can become."""
+    """Raise InvalidRequest where nothing is mapped, or a label is one that no shape of the model can become: by its
+    type, or a skeleton that has none of the model's joints."""
     if not pairs:
         raise InvalidRequest("The mapping is empty: nothing would be annotated.", code="nothing_matched")
-    types = {label.name: label.type for label in task_labels}
+    labels = {label.name: label for label in task_labels}
+    types = {name: label.type for name, label in labels.items()}
     for model_label, task_label in pairs.items():
         if not any(can_become(shape_type, types[task_label]) for shape_type in card.shape_types):
             made = " and ".join(card.shape_types)
@@ -182,6 +195,13 @@ def check_pairs(card: ModelCard, pairs: Mapping[str, str], task_labels: Sequence
                 f"{model_label!r} cannot become {task_label!r}: {card.name} makes {made}, the label is of type "
                 f"{types[task_label]}.",
                 hint="Map it to another label, or make one of type any.",
+                code="wrong_shape",
+            )
+    for model_label, found in fits(describe(card), {m: labels[t] for m, t in pairs.items()}).items():
+        if types[pairs[model_label]] == "skeleton" and found.has_no_joint:
+            raise InvalidRequest(
+                f"{model_label!r} cannot become {pairs[model_label]!r}: the two skeletons have no point in common.",
+                hint="Name the label's points as the model does, for example left_elbow, or number all of them.",
                 code="wrong_shape",
             )
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from adapters.base import Detections, RotatedRectangle, WholeFrame
+from adapters.base import Detections, ModelCard, RotatedRectangle, WholeFrame
 from bridge.domain import JobSpec, Nms, Shape, TaskLabel
+from bridge.fit import Fit, fits
+from bridge.model_labels import describe
 from bridge.overlap import suppress
 from bridge.shapes import above, to_shapes
 
@@ -24,6 +26,7 @@ class Refinement:
     threshold          least score, ``label_thresholds`` that of single model labels
     min_size           least width and height of a shape's box, in pixels
     nms                which of overlapping shapes stay; None: all
+    fits               model label -> how its joints and attributes become those of its task label
     """
 
     pairs: Mapping[str, TaskLabel]
@@ -32,11 +35,13 @@ class Refinement:
     masks_as_polygons: bool = False
     nms: Nms | None = None
     min_size: float = 0.0
+    fits: Mapping[str, Fit] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: JobSpec, pairs: Mapping[str, TaskLabel], threshold: float) -> Refinement:
+    def of(cls, spec: JobSpec, pairs: Mapping[str, TaskLabel], threshold: float, card: ModelCard) -> Refinement:
         """What a job asks for, with its labels and threshold as they were pinned."""
-        return cls(pairs, threshold, spec.label_thresholds, spec.masks_as_polygons, spec.nms, spec.min_size)
+        found = fits(describe(card), pairs)
+        return cls(pairs, threshold, spec.label_thresholds, spec.masks_as_polygons, spec.nms, spec.min_size, found)
 
 
 def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> list[Shape]:
@@ -50,7 +55,13 @@ def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> 
         kept = kept.take(_large_enough(kept, refinement.min_size))
     if refinement.nms is not None:
         kept = _suppressed(kept, refinement.pairs, refinement.nms)
-    return to_shapes(kept, refinement.pairs, masks_as_polygons=refinement.masks_as_polygons, frame_size=size)
+    return to_shapes(
+        kept,
+        refinement.pairs,
+        masks_as_polygons=refinement.masks_as_polygons,
+        frame_size=size,
+        fits=refinement.fits,
+    )
 
 
 def _large_enough(found: Detections, least: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

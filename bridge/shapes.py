@@ -20,12 +20,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Detections, Geometry, Mask, Polygon, RotatedRectangle, Skeleton, WholeFrame
 from bridge.domain import LabelAttribute, Shape, Source, TaskLabel
+from bridge.fit import UNKNOWN, Fit
 from bridge.masks import mask_from_polygon, mask_to_polygons
 
 POINT_SCORE = 0.3  # joints below it count as absent: the default cut of MMPose's visualizer (kpt_thr)
@@ -58,23 +60,27 @@ def to_shapes(
     *,
     masks_as_polygons: bool,
     frame_size: tuple[int, int] | None = None,
+    fits: Mapping[str, Fit] = MappingProxyType({}),
 ) -> list[Shape]:
     """The shapes of the detections whose model label ``choose`` maps to a task label, in order.
 
     ``masks_as_polygons`` holds for labels of type any; elsewhere the label's type decides. The polygons of one mask
-    share a ``group``, numbered from 1 within the frame. A label's tag comes once, with its best score. Attributes that
-    the label does not have, or with a value that it does not allow, are left out. ``frame_size`` (width, height) is
-    needed only where a label of type mask meets something else than a mask: ValueError without it.
+    share a ``group``, numbered from 1 within the frame. A label's tag comes once, with its best score. ``fits`` (by
+    model label) says which joint is which and what attributes are called; without it joints go by their order, where
+    there are as many, and attributes by their names. Attributes that the label does not have, or with a value that it
+    does not allow, are left out. ``frame_size`` (width, height) is needed only where a label of type mask meets
+    something else than a mask: ValueError without it.
     """
     shapes: list[Shape] = []
     tags: dict[str, int] = {}  # label -> where its tag stands
     groups = 0
     for row in range(len(detections)):
-        label = choose.get(detections.labels[detections.label_ids[row]])
+        name = detections.labels[detections.label_ids[row]]
+        label, fit = choose.get(name), fits.get(name, UNKNOWN)
         if label is None:
             continue
         geometry, box = detections.geometry[row], detections.boxes[row]
-        parts = _parts(geometry, box, label, masks_as_polygons, frame_size)
+        parts = _parts(geometry, box, label, fit, masks_as_polygons, frame_size)
         score = round(float(detections.scores[row]), 6)
         groups += len(parts) > 1
         values = detections.attributes[row] if detections.attributes else {}
@@ -87,7 +93,7 @@ def to_shapes(
                 part.rotation,
                 score,
                 Source.AUTOMATIC,
-                _allowed(values, label.attributes),
+                _allowed(values, label.attributes, fit),
                 groups if len(parts) > 1 else 0,
             )
             if shape.type == "tag" and label.name in tags:
@@ -110,7 +116,12 @@ class _Part:
 
 
 def _parts(
-    geometry: Geometry, box: Box, label: TaskLabel, masks_as_polygons: bool, frame_size: tuple[int, int] | None
+    geometry: Geometry,
+    box: Box,
+    label: TaskLabel,
+    fit: Fit,
+    masks_as_polygons: bool,
+    frame_size: tuple[int, int] | None,
 ) -> list[_Part]:
     wanted = label.type if label.type != "any" else _natural(geometry, masks_as_polygons)
     if wanted == "tag":
@@ -120,7 +131,7 @@ def _parts(
     if wanted == "mask":
         return _mask(geometry, box, frame_size)
     if wanted == "skeleton":
-        return _skeleton(geometry, label)
+        return _skeleton(geometry, label, fit)
     return _MAKERS[wanted](geometry, box)
 
 
@@ -199,13 +210,21 @@ def _mask(geometry: Geometry, box: Box, frame_size: tuple[int, int] | None) -> l
     return [_Part("mask", rle=mask_from_polygon(_outlines(geometry, box), *frame_size).counts)]
 
 
-def _skeleton(geometry: Geometry, label: TaskLabel) -> list[_Part]:
-    if not isinstance(geometry, Skeleton) or len(geometry.points) != len(label.sublabels):
+def _skeleton(geometry: Geometry, label: TaskLabel, fit: Fit) -> list[_Part]:
+    """The task's points in the task's order; those that the model has not, or has not seen, are absent."""
+    if not isinstance(geometry, Skeleton) or fit.has_no_joint:
         return []
+    count = len(geometry.points)
+    if fit.joints is None and count != len(label.sublabels):
+        return []
+    points, scores = geometry.points.tolist(), geometry.scores
     flat: list[float] = []
-    for (x, y), score in zip(geometry.points.tolist(), geometry.scores, strict=True):
-        flat += (x, y, 2.0 if score >= np.float32(POINT_SCORE) else 0.0)  # COCO's visibility: 2 seen, 0 absent
-    return [_Part("skeleton", _rounded(flat))]
+    for place in range(count) if fit.joints is None else fit.joints:
+        if place is None or place >= count:
+            flat += (0.0, 0.0, 0.0)
+        else:
+            flat += (*points[place], 2.0 if scores[place] >= np.float32(POINT_SCORE) else 0.0)
+    return [_Part("skeleton", _rounded(flat))]  # COCO's visibility: 2 seen, 0 absent
 
 
 _MAKERS: dict[str, Callable[[Geometry, Box], list[_Part]]] = {
@@ -225,9 +244,16 @@ def _degrees(rotation: float) -> float:
     return round(rotation % 360, DIGITS) % 360
 
 
-def _allowed(values: Mapping[str, str], attributes: Sequence[LabelAttribute]) -> dict[str, str]:
+def _allowed(values: Mapping[str, str], attributes: Sequence[LabelAttribute], fit: Fit) -> dict[str, str]:
+    """The values under the task's names; a name that fits goes before one that is merely spelled the same."""
     known = {attribute.name: attribute for attribute in attributes}
-    return {name: value for name, value in values.items() if name in known and _fits(value, known[name])}
+    allowed: dict[str, str] = {}
+    for theirs, answered in sorted(values.items(), key=lambda item: item[0] not in fit.attributes):
+        name, meanings = fit.attributes.get(theirs, (theirs, {}))
+        value = meanings.get(answered, answered)
+        if name in known and _fits(value, known[name]):
+            allowed.setdefault(name, value)
+    return allowed
 
 
 def _fits(value: str, attribute: LabelAttribute) -> bool:
