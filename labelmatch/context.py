@@ -6,13 +6,14 @@ All of it is arrays over the two lists at once; nothing loops over pairs of labe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelmatch.lexicon import lexicon
-from labelmatch.meaning import Meaning
+from labelmatch.meaning import Phrase, meaning
+from labelmatch.readings import Reading
 
 KIN_FORCE = 2.0  # how far relatives among the other labels move the odds of a sense (as exp(force * support))
 KIN_HALF = 2.0  # that many relatives give half of the support
@@ -20,25 +21,26 @@ SAME_FORCE = 1.5  # the same for a label of the other kind of list, or another o
 COMPANY_FORCE = 6.0  # the same for the words that the vocabulary names as company
 TASK_POWER = 0.3  # softens the task's weight in the share of a link
 HINT_FORCE = 25.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
+MOST_ROWS = 256  # of the task's senses of one node that are looked at, the heaviest: no list needs more
+NO_STEPS = np.empty((3, 0), np.int32)
 HINT_LEAST = 0.2  # information of the nearest common kind; a hint that shares less than that says nothing
-
-
-Hint = tuple[int, tuple[int, ...]]
-"""A label's index, and all that the words of its path or brackets mean or are kinds of, as nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Senses:
-    """The meanings of a list of labels laid end to end.
+    """The meanings of a list's phrases laid end to end. Labels that say the same in the same way share their phrase.
 
-    Rows are senses: node, weight (after context; a phrase's add up to 1), phrase. Phrases: label, cost, head.
+    Phrases: themselves, the nodes that their labels' path or brackets speak of, and the indexes of their labels.
+    Rows are senses: node, weight (after context; a phrase's add up to 1), phrase.
     Entries are the steps of the rows' paths: node, steps, row.
     """
 
+    phrases: tuple[Phrase, ...]
+    hints: tuple[tuple[int, ...], ...]
+    labels: tuple[list[int], ...]
     row_node: NDArray[np.int32]
     row_weight: NDArray[np.float64]
     row_phrase: NDArray[np.int64]
-    phrase_label: NDArray[np.int64]
     phrase_cost: NDArray[np.float64]
     phrase_head: NDArray[np.bool_]
     entry_node: NDArray[np.int32]
@@ -58,19 +60,24 @@ class Links:
     node: NDArray[np.int64]
 
 
-def lay_out(meanings: Sequence[Meaning]) -> Senses:
-    """The rows, phrases and entries of all labels, in the order of the labels."""
-    row_counts = np.array([m.senses.shape[1] for m in meanings], np.int64)
-    phrase_counts = np.array([len(m.phrases) for m in meanings], np.int64)
+def lay_out(readings: Sequence[Reading]) -> Senses:
+    """The phrases, rows and entries of a list of labels, in the order of the labels."""
+    labels: dict[tuple[Phrase, tuple[int, ...]], list[int]] = {}
+    for index, reading in enumerate(readings):
+        for phrase in reading.phrases:
+            labels.setdefault((phrase, reading.hints), []).append(index)
+    phrases = tuple(phrase for phrase, _ in labels)
+    meanings = [meaning(phrase.words) for phrase in phrases]
+    row_counts = np.array([len(m.senses) for m in meanings], np.int64)
     entry_counts = np.array([m.steps.shape[1] for m in meanings], np.int64)
-    row_node, phrase_of = np.concatenate([m.senses for m in meanings], axis=1)
-    entry_node, entry_steps, row_of = np.concatenate([m.steps for m in meanings], axis=1)
-    phrases = [phrase for m in meanings for phrase in m.phrases]
+    entry_node, entry_steps, row_of = np.concatenate([NO_STEPS, *(m.steps for m in meanings)], axis=1)
     return Senses(
-        row_node=row_node,
-        row_weight=np.concatenate([m.weights for m in meanings]),
-        row_phrase=phrase_of + np.repeat(offsets(phrase_counts), row_counts),
-        phrase_label=np.repeat(np.arange(len(meanings)), phrase_counts),
+        phrases=phrases,
+        hints=tuple(hints for _, hints in labels),
+        labels=tuple(labels.values()),
+        row_node=np.concatenate([NO_STEPS[0], *(m.senses for m in meanings)]),
+        row_weight=np.concatenate([np.empty(0), *(m.weights for m in meanings)]),
+        row_phrase=np.repeat(np.arange(len(phrases)), row_counts),
         phrase_cost=np.array([phrase.cost for phrase in phrases], np.float64),
         phrase_head=np.array([phrase.head for phrase in phrases], np.bool_),
         entry_node=entry_node,
@@ -84,28 +91,23 @@ def offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.cumsum(sizes) - sizes
 
 
-def weigh(both: Sequence[Senses], words: frozenset[str], hints: Sequence[Sequence[Hint]]) -> list[Senses]:
+def weigh(both: Sequence[Senses], words: frozenset[str]) -> list[Senses]:
     """The same senses with weights that fit their company.
 
     both: the model's senses and the task's. words: every label of both lists, in words.
-    hints: for each list, the labels that have some.
     """
     known = lexicon()
     crowd, same = np.zeros(known.node_count), np.zeros(known.node_count)
     for senses in both:
-        same += np.bincount(senses.row_node, weights=senses.row_weight, minlength=known.node_count)
-        crowd += np.bincount(senses.entry_node, weights=senses.row_weight[senses.entry_row], minlength=known.node_count)
+        count = np.array([len(labels) for labels in senses.labels], np.float64)
+        mass = senses.row_weight * count[senses.row_phrase]
+        same += np.bincount(senses.row_node, weights=mass, minlength=known.node_count)
+        crowd += np.bincount(senses.entry_node, weights=mass[senses.entry_row], minlength=known.node_count)
     favoured = {node: len(company & words) for node, company in known.company.items()}
-    return [reweigh(senses, crowd, same, favoured, hint) for senses, hint in zip(both, hints, strict=True)]
+    return [reweigh(senses, crowd, same, favoured) for senses in both]
 
 
-def reweigh(
-    senses: Senses,
-    crowd: NDArray[np.float64],
-    same: NDArray[np.float64],
-    favoured: dict[int, int],
-    hints: Sequence[Hint],
-) -> Senses:
+def reweigh(senses: Senses, crowd: NDArray[np.float64], same: NDArray[np.float64], favoured: dict[int, int]) -> Senses:
     if not len(senses.row_node):
         return senses
     information = lexicon().information
@@ -119,32 +121,22 @@ def reweigh(
         for node, count in favoured.items():
             table[node] = min(count, 3) / 3 + (0.5 if count else 0.0)
         force += COMPANY_FORCE * table[senses.row_node]
-    if hints:
-        force += force_of_hints(senses, hints)
+    if any(senses.hints):
+        force += force_of_hints(senses)
     weight = senses.row_weight * np.exp(force)
-    totals = np.bincount(senses.row_phrase, weights=weight, minlength=len(senses.phrase_label))
-    return Senses(
-        senses.row_node,
-        weight / totals[senses.row_phrase],
-        senses.row_phrase,
-        senses.phrase_label,
-        senses.phrase_cost,
-        senses.phrase_head,
-        senses.entry_node,
-        senses.entry_steps,
-        senses.entry_row,
-    )
+    totals = np.bincount(senses.row_phrase, weights=weight, minlength=len(senses.phrases))
+    return replace(senses, row_weight=weight / totals[senses.row_phrase])
 
 
-def force_of_hints(senses: Senses, hints: Sequence[Hint]) -> NDArray[np.float64]:
-    """For each sense of a label with hints, how near it is to what they say, against the label's nearest sense."""
+def force_of_hints(senses: Senses) -> NDArray[np.float64]:
+    """For each sense of a phrase with hints, how near it is to what they say, against the phrase's nearest sense."""
     information = lexicon().information
-    label_of_entry = senses.phrase_label[senses.row_phrase[senses.entry_row]]  # in rising order
+    phrase_of_entry = senses.row_phrase[senses.entry_row]  # in rising order
     force = np.zeros(len(senses.row_node))
-    for label, nodes in hints:
-        first, last = np.searchsorted(label_of_entry, [label, label + 1])
-        if first == last:
+    for phrase, nodes in enumerate(senses.hints):
+        if not nodes:
             continue
+        first, last = np.searchsorted(phrase_of_entry, [phrase, phrase + 1])
         common = np.where(np.isin(senses.entry_node[first:last], nodes), information[senses.entry_node[first:last]], 0)
         rows = senses.entry_row[first:last]
         closeness = np.zeros(rows[-1] - rows[0] + 1)
@@ -160,13 +152,13 @@ def link(model: Senses, task: Senses) -> Links:
     path, times the task's weight, softened: the two lists are about the same pictures, so that a meaning
     that both can have is likelier than either alone says.
     """
-    order = np.argsort(task.row_node, kind="stable")
+    order = np.lexsort((-task.row_weight, task.row_node))
     nodes = task.row_node[order]
     wanted = np.zeros(lexicon().node_count, np.bool_)
     wanted[nodes] = True
     hits = np.nonzero(wanted[model.entry_node])[0]
     left = np.searchsorted(nodes, model.entry_node[hits], "left")
-    count = np.searchsorted(nodes, model.entry_node[hits], "right") - left
+    count = np.minimum(np.searchsorted(nodes, model.entry_node[hits], "right") - left, MOST_ROWS)
     entry = np.repeat(hits, count)
     within = np.arange(len(entry)) - np.repeat(offsets(count), count)
     task_row = order[np.repeat(left, count) + within]
@@ -178,7 +170,7 @@ def link(model: Senses, task: Senses) -> Links:
     if not len(share):
         empty = np.empty(0, np.int64)
         return Links(empty, empty, np.empty(0), empty, empty)
-    key = model_phrase * (len(task.phrase_label) + 1) + task_phrase
+    key = model_phrase * (len(task.phrases) + 1) + task_phrase
     by_key = np.lexsort((steps, -share, key))
     first = np.nonzero(np.diff(key[by_key], prepend=-1))[0]
     best = by_key[first]

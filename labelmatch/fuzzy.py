@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 
 from labelmatch.lexicon import lexicon
+from labelmatch.polarity import opposites
 
 CUTOFF = 84.0  # of rapidfuzz.fuzz.ratio, 0 to 100, without spaces
 GLUED_CUTOFF = 90.0  # where one of the two has more words
 MIN_LENGTH = 4  # letters: shorter names differ by one letter from everything
 MAX_LENGTH = 80  # longer names are texts
 MAX_CELLS = 4_000_000  # pairs compared at once: 4 MB of scores
+MOST_ALIKE = 20  # of one name's lookalikes that are looked at
 MAX_PAIRS = 100_000_000  # pairs compared in all, some seconds; lists beyond that are compared by meaning only
 
 
@@ -47,11 +50,20 @@ def lookalikes(model: Sequence[str], task: Sequence[str]) -> list[Lookalike]:
         ratios = process.cdist(
             glued_rows[begin : begin + chunk], glued_columns, scorer=fuzz.ratio, score_cutoff=CUTOFF, dtype=np.uint8
         )
-        for row, column in zip(*(axis.tolist() for axis in np.nonzero(ratios)), strict=True):
+        for row, column in most_alike(ratios):
             pair = model[rows[begin + row]], task[columns[column]]
             if same_word(*pair):
                 found.append(Lookalike(rows[begin + row], columns[column], float(ratios[row, column]) / 100))
     return found
+
+
+def most_alike(ratios: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """(row, column) of what is alike at all, and of each row the best ones only."""
+    rows, columns = np.nonzero(ratios)
+    best = np.lexsort((columns, -ratios[rows, columns].astype(np.int16), rows))
+    rank = np.arange(len(best)) - np.searchsorted(rows, rows)
+    rows, columns = rows[best][rank < MOST_ALIKE], columns[best][rank < MOST_ALIKE]
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def same_word(one: str, other: str) -> bool:
@@ -74,4 +86,6 @@ def may_be_slip(one: str, other: str) -> bool:
     if one[0] != other[0] and one[-1] != other[-1]:
         return False
     words = lexicon()
+    if opposites(one, other):
+        return False
     return not (words.find(one) and words.find(other)) and fuzz.ratio(one, other) >= 75

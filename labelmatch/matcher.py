@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 
 from labelmatch.kinds import UNTYPED, compatible
 from labelmatch.normalize import fold, kept
-from labelmatch.readings import read
+from labelmatch.readings import Reading, read
 from labelmatch.semantic import Embed
-from labelmatch.tiers import Candidate, Candidates, find_candidates
+from labelmatch.tiers import Candidate, Candidates, Fits, find_candidates
 from labelmatch.translations import Translations, coco_dictionary, dictionary
 from labelmatch.types import DISPLAY_SCORE, Label, LearnedPair, Suggestion
 
 MAX_LABELS = 50_000  # in one list
 MAX_SUGGESTIONS = 10  # of one model label
+Verdicts = dict[tuple[int, int], bool]
 LEARNED = Candidate(1.0, "learned", lambda: "accepted before", accepted=True)
 
 
@@ -50,8 +51,9 @@ def suggest(
         return []
     words = coco_dictionary() if translations is None else dictionary(translations)
     mine, theirs = (read([label.name for label in labels], words) for labels in (model, task))
-    found = only_compatible(find_candidates(mine, theirs, min_score, embed), model, task)
-    apply_learned(found, model, task, learned)
+    said = verdicts(model, task, learned)
+    found = find_candidates(mine, theirs, min_score, embed, fitting(model, task, mine, theirs, said))
+    found.update((pair, LEARNED) for pair, accepted in said.items() if accepted)
     return ranked(found, model, task, dict.fromkeys(name_of(label) for label in model_labels), min_score)
 
 
@@ -82,21 +84,32 @@ def name_of(label: str | Label) -> str:
     return label if isinstance(label, str) else label.name
 
 
-def only_compatible(found: Candidates, model: Sequence[Label], task: Sequence[Label]) -> Candidates:
-    """The candidates whose kinds of label fit."""
-    if all(label.type in UNTYPED for label in (*model, *task)):
-        return found
-    return {pair: one for pair, one in found.items() if compatible(model[pair[0]], task[pair[1]])}
+def fitting(
+    model: Sequence[Label], task: Sequence[Label], mine: Sequence[Reading], theirs: Sequence[Reading], said: Verdicts
+) -> Fits:
+    """Whether two labels, by index, may match: their kinds fit, both deny or neither, and no user rejected the pair."""
+    untyped_lists = all(label.type in UNTYPED for label in (*model, *task))
+    denied = any(reading.parsed.polarity for reading in (*mine, *theirs))
+
+    def fits(index: int, other: int) -> bool:
+        if not said.get((index, other), True):
+            return False
+        one, two = mine[index], theirs[other]
+        if denied and one.parsed.polarity != two.parsed.polarity and one.name != two.name:
+            return False
+        return untyped_lists or compatible(model[index], task[other])
+
+    return fits
 
 
-def apply_learned(
-    found: Candidates, model: Sequence[Label], task: Sequence[Label], learned: Iterable[LearnedPair]
-) -> None:
-    """Put accepted pairs first and take rejected ones out; what is said of the very names beats what is said of like
-    ones."""
+def verdicts(model: Sequence[Label], task: Sequence[Label], learned: Iterable[LearnedPair]) -> Verdicts:
+    """What the user said of pairs, by index; what is said of the very names beats what is said of like ones.
+
+    Accepted pairs whose kinds do not fit are left out.
+    """
     said = {(pair.model_label, pair.task_label): pair.accepted for pair in learned}
     if not said:
-        return
+        return {}
     loosely = {(fold(one), fold(other)): accepted for (one, other), accepted in sorted(said.items())}
     task_by_fold: dict[str, list[int]] = defaultdict(list)
     for index, label in enumerate(task):
@@ -104,14 +117,14 @@ def apply_learned(
     partners: dict[str, list[str]] = defaultdict(list)
     for one, partner in loosely:
         partners[one].append(partner)
+    found: Verdicts = {}
     for index, label in enumerate(model):
         for partner in partners.get(fold(label.name), ()):
             for other in task_by_fold.get(partner, ()):
-                verdict = said.get((label.name, task[other].name), loosely[fold(label.name), partner])
-                if not verdict:
-                    found.pop((index, other), None)
-                elif compatible(label, task[other]):
-                    found[index, other] = LEARNED
+                accepted = said.get((label.name, task[other].name), loosely[fold(label.name), partner])
+                if not accepted or compatible(label, task[other]):
+                    found[index, other] = accepted
+    return found
 
 
 def ranked(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelmatch.lexicon import Lexicon, lexicon
-from labelmatch.normalize import QUALITIES, WORDS, Form
+from labelmatch.normalize import QUALITIES, Form
+from labelmatch.word_lists import WORDS
 
 PREPOSITIONS, PRIVATIVE = WORDS["prepositions"], WORDS["privatives"]
 QUALITY_COST, TAIL_COST, HEAD_COST = 0.06, 0.06, 0.10
 MIN_PIECE = 3  # letters of a word that may be split off a glued one
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
+class Phrase(NamedTuple):
     """A phrase that the lexicon knows, found in a label; `head` where it is only the label's head noun."""
 
     words: str
@@ -27,48 +28,33 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meaning:
-    """What a label may mean, as arrays with one column per sense, and per step of each sense's path.
+    """What a known phrase may mean, as arrays with one column per sense, and per step of each sense's path.
 
-    senses i32[2, n]: the node, and the index of its phrase in `phrases`.
-    weights f64[n]: those of a phrase add up to 1.
+    senses i32[n]: their nodes; weights f64[n]: they add up to 1.
     steps i32[3, m]: the node, how many steps it is away, and the index of the sense.
     """
 
-    phrases: tuple[Phrase, ...]
     senses: NDArray[np.int32]
     weights: NDArray[np.float64]
     steps: NDArray[np.int32]
 
 
-def meaning(forms: tuple[Form, ...]) -> Meaning:
-    """The meaning of a label's readings; empty arrays where no word of it is known."""
+@lru_cache(maxsize=16_384)
+def meaning(phrase: str) -> Meaning:
+    """The meaning of a phrase that the lexicon found."""
     words = lexicon()
-    phrases = find_phrases(forms, words)
-    nodes: list[int] = []
-    phrase_of: list[int] = []
-    weights: list[float] = []
-    above: list[int] = []
-    away: list[int] = []
-    sense_of: list[int] = []
-    for index, phrase in enumerate(phrases):
-        for sense in words.senses(phrase.words):
-            path = words.path(sense.node)
-            above.extend(path)
-            away.extend(path.values())
-            sense_of.extend([len(nodes)] * len(path))
-            nodes.append(sense.node)
-            phrase_of.append(index)
-            weights.append(sense.weight)
+    senses = words.senses(phrase)
+    steps = [(node, away, index) for index, sense in enumerate(senses) for node, away in words.path(sense.node).items()]
     return Meaning(
-        phrases=phrases,
-        senses=np.array([nodes, phrase_of], np.int32),
-        weights=np.array(weights, np.float64),
-        steps=np.array([above, away, sense_of], np.int32),
+        senses=np.array([sense.node for sense in senses], np.int32),
+        weights=np.array([sense.weight for sense in senses], np.float64),
+        steps=np.array(steps, np.int32).reshape(-1, 3).T,
     )
 
 
-def find_phrases(forms: tuple[Form, ...], words: Lexicon) -> tuple[Phrase, ...]:
+def find_phrases(forms: tuple[Form, ...]) -> tuple[Phrase, ...]:
     """The known phrase of each reading, once each: the whole, or else its head noun."""
+    words = lexicon()
     found: dict[str, Phrase] = {}
     for form in forms:
         phrase = known_phrase(form.words, words)

@@ -10,23 +10,13 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
+
+from labelmatch.polarity import Polarity, polarity
+from labelmatch.word_lists import WORDS
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def read_word_lists(path: Path) -> dict[str, frozenset[str]]:
-    """The sections of a file of "[name]" lines, each followed by its words, parted by commas."""
-    lists: dict[str, set[str]] = {}
-    words: set[str] = set()
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            words = lists.setdefault(line.strip("[]"), set())
-        elif not line.startswith("#"):
-            words.update(word.strip() for word in line.split(",") if word.strip())
-    return {name: frozenset(words) for name, words in lists.items()}
 
 
 MAX_READ = 200  # characters of a label that are read for meaning; a longer one is compared as a whole only
@@ -34,10 +24,8 @@ MAX_FORMS = 8
 TOGETHER_COST = 0.1  # of reading "Picture/Frame" as a picture frame
 FOLDER_COST = 0.25  # per step up a path, of reading "vehicle.bus.rigid" as a bus
 
-WORDS = read_word_lists(Path(__file__).parent / "data" / "word-lists.txt")
 PADDING = WORDS["padding"]
 ARTICLES = WORDS["articles"]
-NEGATIONS = WORDS["negations"]
 QUALITIES = WORDS["qualities"]
 NO_OBJECT = WORDS["no object"]
 
@@ -54,6 +42,7 @@ BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)[)\]}>]")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 PATH = re.compile(r"--+|::|(?<=[^\W\d_]{2})[.:|>](?=[^\W\d_]{2})|\s>\s|->|\\")
 ALTERNATIVES = re.compile(r"\s*[,;]\s*|\s+/\s+|\s+(?:or|and|&)\s+|\s*&\s*")
+WITHOUT = re.compile(r"(?<!\w)w/o(?:\s|_|$)", re.IGNORECASE)
 OUTER = re.compile(r"[^\w'+#]+", re.UNICODE)
 
 
@@ -87,14 +76,14 @@ class Parsed:
     folded: the name without case, separators and Unicode's variants; equal ones are the same name.
     forms: the readings, likeliest first; none for a label that names nothing.
     hints: words that say what is meant without being it: the folders of a path, remarks in brackets.
-    negated: "no helmet" is never a helmet; its forms say what is absent.
+    polarity: "absent" ("no helmet") or "wrong" ("incorrect mask"), which are never the thing; the forms name it.
     names_nothing: background, LABEL_0 and the like, which match an identical name only.
     """
 
     folded: str
     forms: tuple[Form, ...] = ()
     hints: tuple[str, ...] = ()
-    negated: bool = False
+    polarity: Polarity = ""
     names_nothing: bool = False
 
 
@@ -124,7 +113,7 @@ def parse(name: str) -> Parsed:
     if not folded or folded in NO_OBJECT or NUMBERED.match(folded):
         return Parsed(folded, names_nothing=True)
     text = unicodedata.normalize("NFKC", name).translate(INVISIBLE).strip()
-    text = ID_PREFIX.sub("", text)
+    text = WITHOUT.sub("without ", ID_PREFIX.sub("", text))
     hints = tuple(plain(hint) for hint in BRACKETS.findall(text))
     outside = BRACKETS.sub(" ", text).strip()
     parts = [part for part in PATH.split(outside or text) if part.strip(" _-")]
@@ -134,19 +123,14 @@ def parse(name: str) -> Parsed:
             for words, spelling_cost in spellings(alternative):
                 forms.setdefault(words, round(min(cost + extra + spelling_cost, 0.6), 3))
     kept = {words: cost for words, cost in forms.items() if words and words not in NO_OBJECT}
-    negated = any(word in NEGATIONS for word in folded.split())
     ranked = sorted(kept.items(), key=lambda item: item[1])[:MAX_FORMS]
+    said, _ = polarity(ranked[0][0] if ranked else folded)
     return Parsed(
         folded=folded,
-        forms=tuple(Form(unnegated(words) if negated else words, cost) for words, cost in ranked),
+        forms=tuple(Form(polarity(words)[1] if said else words, cost) for words, cost in ranked),
         hints=tuple(hint for hint in (*map(plain, parts[:-1]), *hints) if hint),
-        negated=negated,
+        polarity=said,
     )
-
-
-def unnegated(words: str) -> str:
-    """What is absent: two absences are compared by it."""
-    return " ".join(word for word in words.split() if word not in NEGATIONS) or words
 
 
 def path_readings(parts: list[str]) -> list[tuple[float, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from labelmatch.lexicon import lexicon
-from labelmatch.meaning import Meaning, meaning
+from labelmatch.meaning import Phrase, find_phrases
 from labelmatch.normalize import Form, Parsed, kept, parse
 from labelmatch.translations import Dictionary, Translation, translate
 
@@ -28,7 +28,7 @@ class Reading:
     name: str
     parsed: Parsed
     keys: tuple[tuple[str, float], ...]
-    meaning: Meaning
+    phrases: tuple[Phrase, ...]
     translation: Translation | None
     singular: str
     tails: tuple[str, ...]
@@ -39,6 +39,11 @@ class Reading:
     def short(self) -> str:
         """The name, cut where it is a text."""
         return self.name if len(self.name) <= SHORT else self.name[: SHORT - 1] + "…"
+
+    @property
+    def said(self) -> str:
+        """What is spoken of: the name, or what it says to be absent or wrong."""
+        return self.parsed.forms[0].words[:SHORT] if self.parsed.polarity and self.parsed.forms else self.short
 
 
 def read(names: Sequence[str], words: Dictionary) -> list[Reading]:
@@ -68,18 +73,18 @@ def reading(name: str, translation: Translation | None, prefix: bool) -> Reading
     if prefix:
         shorter = (form.words.partition(" ")[2] for form in forms)
         forms = (*forms, *(Form(words, SHARED_PREFIX_COST) for words in dict.fromkeys(shorter) if words))
-    meant = meaning(forms)
+    phrases = find_phrases(forms)
     singular = known.singular(forms[0].words) if forms else ""
     tokens = singular.split()
     return Reading(
         name=name,
         parsed=parsed,
         keys=tuple((known.singular(form.words).replace(" ", ""), form.cost) for form in forms),
-        meaning=meant,
+        phrases=phrases,
         translation=translation,
         singular=singular,
         tails=tuple(" ".join(tokens[begin:]) for begin in range(1, len(tokens))),
-        company=(parsed.folded, *(phrase.words for phrase in meant.phrases)),
+        company=(parsed.folded, *(phrase.words for phrase in phrases)),
         hints=hint_nodes(parsed.hints) if parsed.hints else (),
     )
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from labelmatch import context, fuzzy, scores, semantic
 from labelmatch.lexicon import lexicon
@@ -21,6 +25,14 @@ class Candidate(NamedTuple):
     explain: Callable[[], str]
     accepted: bool = False
 
+
+Fits = Callable[[int, int], bool]
+"""Whether a model label and a task label, by index, may match at all."""
+
+MOST_ALIKE = 20  # task labels that one reading of a model label is matched with: ten are shown
+MOST_TRIED = 500  # of which these are looked at for those that fit
+MOST_LINKS = 64  # of the task's phrases that one of the model's phrases is linked with, the likeliest
+MOST_BY_MEANING = 40  # task labels that one model label is matched with by meaning
 
 Pair = tuple[int, int]
 Candidates = dict[Pair, Candidate]
@@ -56,27 +68,30 @@ def namesakes(found: Candidates, models: int, tasks: int) -> Namesakes:
 
 
 def find_candidates(
-    model: Sequence[Reading], task: Sequence[Reading], floor: float, embed: semantic.Embed | None
+    model: Sequence[Reading], task: Sequence[Reading], floor: float, embed: semantic.Embed | None, fits: Fits
 ) -> Candidates:
-    """The best candidate of each pair of indexes, over all tiers.
+    """The best candidates of each model label over all tiers; of many that are alike, the first ones only.
 
-    Candidates by meaning below `floor` may be left out. `embed` is for the last tier, which None leaves out.
+    Pairs that do not fit are none. Candidates by meaning below `floor` may be left out. `embed` is for the last tier,
+    which None leaves out.
     """
     found: Candidates = {}
-    by_words(found, model, task)
-    by_name(found, model, task)
+    by_words(found, model, task, fits)
+    by_name(found, model, task, fits)
     same = namesakes(found, len(model), len(task))
-    by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), DISPLAY_SCORE))
-    by_last_words(found, model, task, same)
-    by_looks(found, model, task, same)
+    by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), DISPLAY_SCORE), fits)
+    by_last_words(found, model, task, same, fits)
+    by_looks(found, model, task, same, fits)
     if embed is not None:
-        by_embedding(found, model, task, embed)
-    negated = [reading.parsed.negated for reading in model], [reading.parsed.negated for reading in task]
-    if not any(map(any, negated)):
-        return found
-    return {
-        pair: one for pair, one in found.items() if one.tier == "exact" or negated[0][pair[0]] == negated[1][pair[1]]
-    }
+        by_embedding(found, model, task, embed, fits)
+    return found
+
+
+def some(others: Sequence[int], index: int, fits: Fits) -> Iterable[int]:
+    """The first of many task labels that are all alike to a model label: what time and memory take is bounded by it."""
+    if len(others) <= 1:
+        return (other for other in others if fits(index, other))
+    return islice((other for other in others[:MOST_TRIED] if fits(index, other)), MOST_ALIKE)
 
 
 def keep(found: Candidates, pair: Pair, candidate: Candidate) -> None:
@@ -85,7 +100,7 @@ def keep(found: Candidates, pair: Pair, candidate: Candidate) -> None:
         found[pair] = candidate
 
 
-def by_name(found: Candidates, model: Sequence[Reading], task: Sequence[Reading]) -> None:
+def by_name(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], fits: Fits) -> None:
     """Exact names, and names equal after folding."""
     exact: dict[str, list[int]] = defaultdict(list)
     folded: dict[str, list[int]] = defaultdict(list)
@@ -95,21 +110,23 @@ def by_name(found: Candidates, model: Sequence[Reading], task: Sequence[Reading]
             folded[reading.parsed.folded].append(index)
     for index, reading in enumerate(model):
         if not reading.parsed.names_nothing:
-            for other in folded.get(reading.parsed.folded, ()):
+            for other in some(folded.get(reading.parsed.folded, ()), index, fits):
                 found[index, other] = FOLDED
-        for other in exact.get(reading.name, ()):
+        for other in some(exact.get(reading.name, ()), index, fits):
             found[index, other] = EXACT
 
 
-def by_words(found: Candidates, model: Sequence[Reading], task: Sequence[Reading]) -> None:
+def by_words(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], fits: Fits) -> None:
     """Names that are the same once read: plurals, paths, prefixes, alternatives, glued words, translations."""
-    index_of: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    costs: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for index, reading in enumerate(task):
         for key, cost in reading.keys:
-            index_of[key].append((index, cost))
+            costs[key].append((cost, index))
+    index_of = {key: [index for _, index in sorted(rows)] for key, rows in costs.items()}
     for index, reading in enumerate(model):
         for key, cost in reading.keys:
-            for other, other_cost in index_of.get(key, ()):
+            for other in some(index_of.get(key, ()), index, fits):
+                other_cost = min(its for its_key, its in task[other].keys if its_key == key)
                 score = scores.PARSED * (1 - cost) * (1 - other_cost)
                 keep(found, (index, other), same_words(reading, task[other], score))
 
@@ -123,47 +140,42 @@ def same_words(model: Reading, task: Reading, score: float) -> Candidate:
 
 
 def by_meaning(
-    found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes, floor: float
+    found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes, floor: float, fits: Fits
 ) -> None:
     """Synonyms, kinds, and head nouns of compounds, through the lexicon."""
     words = frozenset(word for reading in (*model, *task) for word in reading.company)
-    mine, theirs = context.weigh(
-        [context.lay_out([reading.meaning for reading in readings]) for readings in (model, task)],
-        words,
-        [[(i, reading.hints) for i, reading in enumerate(readings) if reading.hints] for readings in (model, task)],
-    )
+    mine, theirs = context.weigh([context.lay_out(readings) for readings in (model, task)], words)
     links = context.link(mine, theirs)
     values = scores.of_links(links, mine, theirs)
-    likely = values >= floor
-    model_phrase, task_phrase = links.model_phrase[likely], links.task_phrase[likely]
-    rows = zip(
-        mine.phrase_label[model_phrase].tolist(),
-        theirs.phrase_label[task_phrase].tolist(),
-        model_phrase.tolist(),
-        task_phrase.tolist(),
-        mine.phrase_head[model_phrase].tolist(),
-        theirs.phrase_head[task_phrase].tolist(),
-        links.steps[likely].tolist(),
-        values[likely].tolist(),
-        strict=True,
-    )
-    spoken = [
-        [phrase.words for reading in readings for phrase in reading.meaning.phrases] for readings in (model, task)
-    ]
-    nodes = links.node[likely].tolist()
+    rows = likeliest(links, values, floor)
+    columns = (links.model_phrase[rows], links.task_phrase[rows], links.steps[rows], values[rows], links.node[rows])
     kinds: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for (index, other, one, its, head, its_head, steps, value), node in zip(rows, nodes, strict=True):
-        pair = index, other
-        score = value * same.level(pair) if steps or head or its_head else value
-        present = found.get(pair)
-        if score >= floor and (present is None or score > present.score):
-            tier = "head noun" if head or its_head else ("hypernym" if steps else "synonym")
-            explain = Explanation(model[index], task[other], spoken[0][one], spoken[1][its], steps, head)
-            found[pair] = Candidate(score, tier, explain.text)
-            kinds[index].append((other, node))
+    for one, its, steps, value, node in zip(*(column.tolist() for column in columns), strict=True):
+        phrase, its_phrase = mine.phrases[one], theirs.phrases[its]
+        tier = "head noun" if phrase.head or its_phrase.head else ("hypernym" if steps else "synonym")
+        for index in mine.labels[one]:
+            if len(kinds[index]) >= MOST_BY_MEANING:
+                continue
+            for other in some(theirs.labels[its], index, fits):
+                pair = index, other
+                score = value if tier == "synonym" else value * same.level(pair)
+                present = found.get(pair)
+                if score >= floor and (present is None or score > present.score):
+                    explain = Explanation(model[index], task[other], phrase.words, its_phrase.words, steps, phrase.head)
+                    found[pair] = Candidate(score, tier, explain.text)
+                    kinds[index].append((other, node))
     for index, ways in kinds.items():
         if len(ways) > 1:
             nearest_first(found, index, ways)
+
+
+def likeliest(links: context.Links, values: NDArray[np.float64], floor: float) -> NDArray[np.int64]:
+    """The links of at least `floor`, best first for each of the model's phrases, and of each the first ones only."""
+    rows = np.nonzero(values >= floor)[0]
+    rows = rows[np.lexsort((links.task_phrase[rows], -values[rows], links.model_phrase[rows]))]
+    phrase = links.model_phrase[rows]
+    rank = np.arange(len(rows)) - np.searchsorted(phrase, phrase)
+    return rows[rank < MOST_LINKS]
 
 
 def nearest_first(found: Candidates, index: int, ways: Sequence[tuple[int, int]]) -> None:
@@ -172,12 +184,19 @@ def nearest_first(found: Candidates, index: int, ways: Sequence[tuple[int, int]]
     Both senses of a sedan are vehicles, the car and the chair, so that by likelihood alone the vehicle would win.
     ways: (task index, node) of the model label's candidates by meaning.
     """
+    best: dict[int, float] = {}  # of each node
     for other, node in ways:
-        for narrower, its_node in ways:
-            if its_node != node and node in lexicon().path(its_node) and its_node not in lexicon().path(node):
-                limit = found[index, narrower].score - scores.NARROWER
-                if limit >= DISPLAY_SCORE and found[index, other].score > limit and not found[index, other].accepted:
-                    found[index, other] = found[index, other]._replace(score=limit)
+        best[node] = max(best.get(node, 0.0), found[index, other].score)
+    path = lexicon().path
+    shown = [node for node, score in best.items() if score - scores.NARROWER >= DISPLAY_SCORE]
+    limit = {
+        node: min((best[below] for below in shown if node in path(below) and below not in path(node)), default=2.0)
+        for node in best
+    }
+    for other, node in ways:
+        one = found[index, other]
+        if one.score > limit[node] - scores.NARROWER and not one.accepted:
+            found[index, other] = one._replace(score=limit[node] - scores.NARROWER)
 
 
 class Explanation(NamedTuple):
@@ -191,7 +210,11 @@ class Explanation(NamedTuple):
     head: bool
 
     def text(self) -> str:
-        mine, theirs = self.model.short, self.task.short
+        denied = {"": "", "absent": "both say what is absent: ", "wrong": "both say what is wrong: "}
+        return denied[self.model.parsed.polarity] + self.relation()
+
+    def relation(self) -> str:
+        mine, theirs = self.model.said, self.task.said
         if self.task.translation:
             theirs = f"{theirs} ({self.other})"
         if self.head:
@@ -205,7 +228,9 @@ class Explanation(NamedTuple):
         return f"{spoken} is a kind of {theirs}" if self.steps else f"synonym: {spoken} = {theirs}"
 
 
-def by_last_words(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes) -> None:
+def by_last_words(
+    found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes, fits: Fits
+) -> None:
     """A task label that is the model's word with more in front, where it is the only one: fan, mechanical fan."""
     ending: dict[str, set[int]] = defaultdict(set)
     for index, reading in enumerate(task):
@@ -215,6 +240,8 @@ def by_last_words(found: Candidates, model: Sequence[Reading], task: Sequence[Re
         longer = ending.get(reading.singular, ())
         if len(longer) == 1:
             (other,) = longer
+            if not fits(index, other):
+                continue
             score = scores.LAST_WORDS * same.level((index, other))
             keep(found, (index, other), Candidate(score, "head noun", only_kind(reading, task[other])))
 
@@ -223,7 +250,7 @@ def only_kind(model: Reading, task: Reading) -> Callable[[], str]:
     return lambda: f"{task.short} is a kind of {model.short}, and the only one here"
 
 
-def by_looks(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes) -> None:
+def by_looks(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes, fits: Fits) -> None:
     """Typing errors and glued words, for the model labels that have no good candidate yet."""
     settled = {index for (index, _), one in found.items() if one.score >= scores.SETTLED}
     waiting = [index for index, reading in enumerate(model) if index not in settled and reading.parsed.forms]
@@ -233,6 +260,8 @@ def by_looks(found: Candidates, model: Sequence[Reading], task: Sequence[Reading
     )
     for look in looks:
         index, other = waiting[look.model], look.task
+        if not fits(index, other):
+            continue
         taken = same.taken.get(other, index) != index
         score = scores.FUZZY * look.ratio * (scores.TAKEN if taken else 1.0)
         keep(found, (index, other), Candidate(score, "fuzzy", almost_alike(model[index], task[other])))
@@ -242,7 +271,9 @@ def almost_alike(model: Reading, task: Reading) -> Callable[[], str]:
     return lambda: f"spelled almost alike: {model.short}, {task.short}"
 
 
-def by_embedding(found: Candidates, model: Sequence[Reading], task: Sequence[Reading], embed: semantic.Embed) -> None:
+def by_embedding(
+    found: Candidates, model: Sequence[Reading], task: Sequence[Reading], embed: semantic.Embed, fits: Fits
+) -> None:
     """The nearest name by embedding, for the model labels that nothing worth showing was found for."""
     settled = {index for (index, _), one in found.items() if one.score >= DISPLAY_SCORE}
     waiting = [index for index, reading in enumerate(model) if index not in settled and reading.parsed.forms]
@@ -251,7 +282,8 @@ def by_embedding(found: Candidates, model: Sequence[Reading], task: Sequence[Rea
     theirs = [task[index].parsed.forms[0].words for index in offered]
     for index, other, cosine in semantic.nearest(embed, mine, theirs, scores.SEMANTIC_CUTOFF):
         pair = waiting[index], offered[other]
-        keep(found, pair, Candidate(scores.SEMANTIC * cosine, "semantic", near(model[pair[0]], task[pair[1]])))
+        if fits(*pair):
+            keep(found, pair, Candidate(scores.SEMANTIC * cosine, "semantic", near(model[pair[0]], task[pair[1]])))
 
 
 def near(model: Reading, task: Reading) -> Callable[[], str]:
