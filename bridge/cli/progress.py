@@ -117,7 +117,7 @@ async def run_job(service: App, job: Job) -> Job:
         def interrupted() -> None:
             if asked:
                 task.cancel()
-            asked.append(asyncio.ensure_future(_cancel(service, job.id)))
+            asked.append(asyncio.ensure_future(_cancel(service, job.id, task)))
 
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError):  # Windows
@@ -147,10 +147,12 @@ def _abandoned(service: App, job: Job) -> bool:
     return is_dead(job.owner)
 
 
-async def _cancel(service: App, job_id: int) -> Job:
+async def _cancel(service: App, job_id: int, work: asyncio.Future[Job]) -> Job:
     print("Cancelling: batches in flight are finished first. Ctrl-C again stops at once.", file=sys.stderr)
     with suppress(Conflict):
-        return await service.jobs.cancel(job_id)
+        await service.jobs.cancel(job_id)
+    if not service.jobs.is_predicting(job_id):  # the model is being downloaded or loaded: nothing is in flight
+        work.cancel()
     return await service.jobs.get(job_id)
 
 
