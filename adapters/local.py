@@ -20,7 +20,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from adapters.base import Detections, ModelCard, PredictOptions
 from adapters.errors import BadFrame, BadOutput, ModelStuck, OutOfMemory, PredictorError, PredictTimeout
 from adapters.frame import Frame
-from adapters.model_thread import ModelThread
+from adapters.model_thread import MOST_HUNG, ModelThread
 from adapters.pace import Measured
 
 P = TypeVar("P")
@@ -132,7 +132,7 @@ class LocalPredictor(ABC, Generic[P, R]):
     @property
     def stuck(self) -> bool:
         """Whether the model hung so often that it takes no more calls: close it and load it anew."""
-        return any(worker.stuck for worker in self._workers)
+        return sum(worker.hung for worker in self._workers) >= MOST_HUNG
 
     def _check_open(self) -> None:
         if self._closed:

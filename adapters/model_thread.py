@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+MOST_HUNG = 2  # steps that may hang before nothing more is taken
+
 
 @dataclass(slots=True, eq=False)
 class _Step:
@@ -35,7 +37,7 @@ class ModelThread:
     When ``most_hung`` steps were abandoned, it closes: each costs a thread and what that thread holds.
     """
 
-    def __init__(self, name: str, most_hung: int = 2) -> None:
+    def __init__(self, name: str, most_hung: int = MOST_HUNG) -> None:
         self._name, self._most_hung = name, most_hung
         self._changed = threading.Condition()
         self._waiting: deque[_Step] = deque()

@@ -126,3 +126,13 @@ def test_the_note_of_a_dead_process_is_no_server_and_another_ones_is_left(tmp_pa
     assert live_server(settings) is None
     withdraw_server(settings)
     assert path.exists()
+
+
+async def test_a_model_that_hung_is_named_by_readyz_until_it_is_loaded_anew(api: Api) -> None:
+    memory = api.server.state.service.registry._memory
+    memory._hung[7] = "rt-detr"
+    ready = await api.call("GET", "/readyz")
+    assert ready["status"] == "degraded"
+    assert "rt-detr" in ready["reason"]
+    memory._hung.clear()
+    assert await api.call("GET", "/readyz") == {"status": "ready", "reason": None}
