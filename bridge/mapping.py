@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import labelmatch
 from bridge.domain import TaskLabel
@@ -28,6 +29,33 @@ class LabelMatch:
     alternatives: tuple[Suggestion, ...] = ()
     attributes: tuple[AttributeMatch, ...] = ()
     joints: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that the command line and the REST API answer alike."""
+        best = self.best
+        return {
+            "model_label": self.model_label,
+            "task_label": best.task_label if best else None,
+            "score": round(best.score, 4) if best else None,
+            "reason": best.reason if best else None,
+            "accepted": bool(best and best.accepted),
+            "alternatives": [
+                {"task_label": other.task_label, "score": round(other.score, 4), "reason": other.reason}
+                for other in self.alternatives
+            ],
+            "attributes": [
+                {
+                    "model_attribute": each.model_attribute,
+                    "task_attribute": each.task_attribute,
+                    "values": dict(each.values),
+                    "score": round(each.score, 4),
+                    "reason": each.reason,
+                    "accepted": each.accepted,
+                }
+                for each in self.attributes
+            ],
+            "points": dict(self.joints),
+        }
 
 
 def match_labels(

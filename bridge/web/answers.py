@@ -234,6 +234,19 @@ class AlternativeAnswer(Answer):
     reason: str
 
 
+class AttributeMatchAnswer(Answer):
+    """Attributes of two labels that are the same; shapes come with the task's name and values."""
+
+    model_attribute: str = Field(examples=["gender"])
+    task_attribute: str = Field(examples=["sex"])
+    values: dict[str, str] = Field(
+        description="Model's value -> task's; empty where values are free.", examples=[{"m": "male"}]
+    )
+    score: float
+    reason: str
+    accepted: bool = Field(description="Whether names and values differ at most in case and separators.")
+
+
 class LabelMatchAnswer(Answer):
     """The best task label for a model label, or nulls where there is none."""
 
@@ -243,6 +256,8 @@ class LabelMatchAnswer(Answer):
     reason: str | None = Field(examples=["couch = sofa"])
     accepted: bool = Field(description="Whether a job takes it without being asked to.")
     alternatives: list[AlternativeAnswer]
+    attributes: list[AttributeMatchAnswer] = Field(description="What the two labels have in common.")
+    points: dict[str, str] = Field(description="Of two skeletons: model's point -> task's, by their names.")
 
 
 class LabelMatches(Answer):

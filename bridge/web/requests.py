@@ -10,6 +10,7 @@ from bridge.connection_kinds import Kind
 from bridge.domain import FrameState, JobState, Source
 from bridge.dry_run import MOST_FRAMES
 from bridge.web.paging import Paging
+from labelmatch import DISPLAY_SCORE
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -117,12 +118,23 @@ class ServerPaths(Body):
 
 
 class MatchLabels(Body):
-    """One of ``model_id`` and ``model_labels``, and one of ``task_id`` and ``task_labels``."""
+    """One of ``model_id`` and ``model_labels``, and one of ``task_id`` and ``task_labels``.
+
+    Labels are names, or objects as in CVAT's label constructor, whose types, attributes and points count.
+    """
 
     model_id: Id | None = None
-    model_labels: list[LabelName] | None = Field(default=None, min_length=1, max_length=20_000)
+    model_labels: list[LabelName | LabelIn] | None = Field(
+        default=None, min_length=1, max_length=20_000, examples=[["car", {"name": "person", "type": "rectangle"}]]
+    )
     task_id: Id | None = None
-    task_labels: list[LabelName] | None = Field(default=None, min_length=1, max_length=20_000)
+    task_labels: list[LabelName | LabelIn] | None = Field(
+        default=None, min_length=1, max_length=20_000, examples=[["vehicle", {"name": "human", "type": "rectangle"}]]
+    )
+    shape_types: list[Literal["rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag"]] = Field(
+        default=[], max_length=7, description="What the model makes, for model_labels that do not say their type."
+    )
+    min_score: Fraction = Field(default=DISPLAY_SCORE, description="Of what is suggested.")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> MatchLabels:
@@ -130,6 +142,8 @@ class MatchLabels(Body):
             raise ValueError("give one of model_id and model_labels")
         if (self.task_id is None) == (self.task_labels is None):
             raise ValueError("give one of task_id and task_labels")
+        if self.shape_types and self.model_id is not None:
+            raise ValueError("shape_types are for model_labels; a registered model's are known")
         return self
 
 

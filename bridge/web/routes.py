@@ -63,7 +63,8 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("POST", "/v1/label-matches", "matchLabels", READ, "Label matching", "Suggest task labels for model labels",
           matching.match_labels, Nothing, r.MatchLabels, {200: a.LabelMatches}, errors=(404,),
           description="The best task label of each model label, in the model's order; the rest under alternatives. "
-          "Only accepted ones are used by a job without being asked to.",
+          "Only accepted ones are used by a job without being asked to. Labels are names, or objects with CVAT's type, "
+          "attributes and sublabels, which are matched too.",
           example={"model_labels": ["sofa", "car"], "task_labels": ["couch", "vehicle"]}),
     Route("GET", "/v1/mappings", "listMappings", READ, "Label matching", "List accepted mappings",
           matching.list_mappings, r.MappingsQuery, Nothing, {200: a.MappingPage}),

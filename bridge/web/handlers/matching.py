@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from bridge.domain import TaskLabel
-from bridge.mapping import LabelMatch
 from bridge.mappings import Mappings
+from bridge.model_labels import describe, of_task
 from bridge.pinning import labels_of
 from bridge.task_labels import labels_from_json
-from bridge.web.answers import AlternativeAnswer, LabelMatchAnswer, LabelMatches, MappingAnswer, MappingPage
+from bridge.web.answers import LabelMatchAnswer, LabelMatches, MappingAnswer, MappingPage
 from bridge.web.paging import cut
-from bridge.web.requests import AddMapping, MappingsQuery, MatchLabels
+from bridge.web.requests import AddMapping, LabelIn, MappingsQuery, MatchLabels
 from bridge.web.route import Call, Nothing
+from labelmatch import Label
 
 
 async def match_labels(call: Call[Nothing, MatchLabels]) -> LabelMatches:
     body, service = call.body, call.service
-    names, shape_types = list(body.model_labels or ()), tuple[str, ...]()
+    names: Sequence[str | Label]
     if body.model_id is not None:
         card = (await service.registry.get(body.model_id)).card
-        names, shape_types = list(labels_of(card)), card.shape_types
+        labels_of(card)  # an open vocabulary is refused
+        names = describe(card)
+    else:
+        names = [label if isinstance(label, str) else _model_label(label) for label in body.model_labels or ()]
     labels: tuple[TaskLabel, ...]
     if body.task_id is not None:
         labels = (await service.tasks.get(body.task_id)).labels
     else:
-        labels = labels_from_json([{"name": name} for name in body.task_labels or ()])
-    matches = await service.jobs.match(names, labels, shape_types=shape_types)
-    return LabelMatches(matches=[_answer(match) for match in matches])
+        labels = labels_from_json([_written(label) for label in body.task_labels or ()])
+    matches = await service.jobs.match(names, labels, shape_types=body.shape_types, min_score=body.min_score)
+    return LabelMatches(matches=[LabelMatchAnswer.of(match.as_json()) for match in matches])
 
 
-def _answer(match: LabelMatch) -> LabelMatchAnswer:
-    best = match.best
-    return LabelMatchAnswer(
-        model_label=match.model_label,
-        task_label=best.task_label if best else None,
-        score=round(best.score, 4) if best else None,
-        reason=best.reason if best else None,
-        accepted=bool(best and best.accepted),
-        alternatives=[
-            AlternativeAnswer(task_label=other.task_label, score=round(other.score, 4), reason=other.reason)
-            for other in match.alternatives
-        ],
-    )
+def _written(label: str | LabelIn) -> str | dict[str, Any]:
+    return label if isinstance(label, str) else label.model_dump(exclude_none=True)
+
+
+def _model_label(label: LabelIn) -> Label:
+    (read,) = labels_from_json([_written(label)])
+    return of_task(read)
 
 
 async def list_mappings(call: Call[MappingsQuery, Nothing]) -> MappingPage:

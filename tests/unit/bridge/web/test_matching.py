@@ -40,6 +40,12 @@ async def test_a_model_and_a_task_are_matched_by_their_ids(api: Api) -> None:
         {"model_labels": ["a"], "task_labels": [""]},
         {"model_labels": "a", "task_labels": ["a"]},
         {"model_labels": ["a"], "task_labels": ["x" * 65]},
+        {"model_labels": ["a"], "task_labels": [{"name": "a", "type": "sphere"}]},
+        {"model_labels": ["a"], "task_labels": [{"type": "rectangle"}]},
+        {"model_labels": [7], "task_labels": ["a"]},
+        {"model_labels": ["a"], "task_labels": ["a"], "min_score": 1.5},
+        {"model_labels": ["a"], "task_labels": ["a"], "shape_types": ["sphere"]},
+        {"model_id": 1, "task_labels": ["a"], "shape_types": ["tag"]},
     ],
 )
 async def test_half_or_double_questions_are_refused(api: Api, body: dict[str, Any]) -> None:
@@ -51,6 +57,58 @@ async def test_unknown_models_and_tasks_are_404_and_two_equal_task_labels_400(ap
     await api.error("POST", "/v1/label-matches", 404, "not_found", {"model_labels": ["a"], "task_id": 9})
     twice = {"model_labels": ["a"], "task_labels": ["a", "a"]}
     await api.error("POST", "/v1/label-matches", 400, "invalid_request", twice)
+
+
+async def matched(api: Api, **body: Any) -> dict[str, Any]:
+    """The one match of one model label."""
+    (match,) = (await api.call("POST", "/v1/label-matches", body))["matches"]
+    assert isinstance(match, dict)
+    return match
+
+
+async def test_types_that_cannot_become_each_other_are_no_match(api: Api) -> None:
+    task_labels = [{"name": "car", "type": "rectangle"}]
+    assert (await matched(api, model_labels=["car"], task_labels=task_labels))["task_label"] == "car"
+    tag = [{"name": "car", "type": "tag"}]
+    assert (await matched(api, model_labels=tag, task_labels=task_labels))["task_label"] is None
+    assert (await matched(api, model_labels=["car"], shape_types=["tag"], task_labels=task_labels))["score"] is None
+    both = await matched(api, model_labels=["car"], shape_types=["tag", "rectangle"], task_labels=task_labels)
+    assert both["task_label"] == "car"
+
+
+async def test_attributes_and_skeleton_points_are_matched_too(api: Api) -> None:
+    gender = {"name": "gender", "input_type": "select", "values": ["m", "f"]}
+    sex = {"name": "sex", "input_type": "radio", "values": ["male", "female"]}
+    found = await matched(
+        api,
+        model_labels=[{"name": "person", "attributes": [gender]}],
+        task_labels=["tree", {"name": "person", "attributes": [sex]}],
+    )
+    (attribute,) = found["attributes"]
+    assert (attribute["model_attribute"], attribute["task_attribute"]) == ("gender", "sex")
+    assert attribute["values"] == {"m": "male", "f": "female"}
+    assert not attribute["accepted"]
+    body = {"name": "person", "type": "skeleton", "sublabels": [{"name": "left_elbow"}, {"name": "nose"}]}
+    other = {"name": "person", "type": "skeleton", "sublabels": [{"name": "nose"}, {"name": "l elbow"}]}
+    assert (await matched(api, model_labels=[body], task_labels=[other]))["points"] == {
+        "left_elbow": "l elbow",
+        "nose": "nose",
+    }
+    hooves = {"name": "person", "type": "skeleton", "sublabels": [{"name": "mane"}, {"name": "hoof"}]}
+    assert (await matched(api, model_labels=[body], task_labels=[hooves]))["task_label"] is None
+
+
+async def test_min_score_widens_and_narrows_what_is_suggested(api: Api) -> None:
+    asked = {"model_labels": ["automobile"], "task_labels": ["car"]}
+    score = (await matched(api, **asked))["score"]
+    assert 0.5 <= score < 1
+    assert (await matched(api, **asked, min_score=1.0))["task_label"] is None
+    assert (await matched(api, **asked, min_score=score - 0.0001))["task_label"] == "car"
+
+
+async def test_a_skeleton_without_points_is_refused(api: Api) -> None:
+    body = {"model_labels": [{"name": "a", "type": "skeleton"}], "task_labels": ["a"]}
+    await api.error("POST", "/v1/label-matches", 400, "invalid_request", body)
 
 
 async def test_mappings_have_versions_and_are_learned_from(api: Api) -> None:
