@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import InvalidRequest
+from bridge.mapping import replaced
 from bridge.store import Store
 from bridge.store import learned as rows
 from bridge.store.learned import LearnedRow
@@ -41,6 +42,10 @@ class Learning:
     async def pairs(self) -> list[LearnedRow]:
         async with self.store.read() as connection:
             return await rows.everything(connection)
+
+    async def replaced(self) -> set[tuple[str, str]]:
+        """The (model label, task label) of pairs on which a later one has the last word, where a task has both."""
+        return replaced((row.model_label, row.task_label, row.accepted) for row in await self.pairs())
 
     async def export(self) -> LearnedDocument:
         found = await self.pairs()

@@ -127,7 +127,7 @@ async def suggest(
 ) -> list[LabelMatch]:
     """Suggestions for model labels among task labels, with what was learned from earlier choices."""
     async with store.read() as connection:
-        known = await learned_rows.about(connection, [label.name for label in task_labels])
+        known = await learned_rows.everything(connection)
     learned = [(row.model_label, row.task_label, row.accepted) for row in known]
     return await asyncio.to_thread(
         match_labels, model_labels, task_labels, shape_types=shape_types, learned=learned, min_score=min_score

@@ -13,6 +13,7 @@ from bridge.cli.session import Json, run
 if TYPE_CHECKING:
     from bridge.app import App
     from bridge.learning import LearnedDocument
+    from bridge.store.learned import LearnedRow
 
 app = typer.Typer(
     help="Pairs of labels that you accepted or refused; suggestions begin with them.", no_args_is_help=True
@@ -21,12 +22,16 @@ app = typer.Typer(
 
 @app.command("list")
 def list_learned(context: typer.Context, json: Json = False) -> None:
-    """List the learned pairs, oldest first."""
-    from bridge.cli.output import print_json, say, table  # noqa: PLC0415
+    """List the learned pairs, oldest first; one that a later pair has replaced does not count."""
+    from bridge.cli.output import plain, print_json, say, table  # noqa: PLC0415
 
-    pairs = run(context, lambda service: service.learning.pairs())
+    async def work(service: App) -> tuple[list[LearnedRow], set[tuple[str, str]]]:
+        return await service.learning.pairs(), await service.learning.replaced()
+
+    pairs, replaced = run(context, work)
     if json:
-        print_json({"pairs": pairs})
+        told = [{**plain(pair), "replaced": (pair.model_label, pair.task_label) in replaced} for pair in pairs]
+        print_json({"pairs": told})
     elif not pairs:
         say("Nothing was learned yet. Choosing pairs with --map teaches the matcher.")
     else:
@@ -34,12 +39,18 @@ def list_learned(context: typer.Context, json: Json = False) -> None:
             (
                 pair.model_label,
                 pair.task_label,
-                "accepted" if pair.accepted else "refused",
+                _state(pair, replaced),
                 "" if pair.mapping_id is None else f"{pair.mapping_id}, version {pair.mapping_version}",
             )
             for pair in pairs
         ]
         table(("model label", "task label", "", "by mapping"), rows)
+
+
+def _state(pair: LearnedRow, replaced: set[tuple[str, str]]) -> str:
+    if (pair.model_label, pair.task_label) in replaced:
+        return "replaced"
+    return "accepted" if pair.accepted else "refused"
 
 
 @app.command("export")

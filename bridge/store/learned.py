@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.store.tables import learned_pairs, mappings
-
-CHUNK = 500  # SQLite bounds the number of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +52,6 @@ def _query() -> sa.Select[Any]:
         .outerjoin(mappings, mappings.c.id == learned_pairs.c.mapping_id)
         .order_by(learned_pairs.c.updated_at, learned_pairs.c.model_label, learned_pairs.c.task_label)
     )
-
-
-async def about(connection: AsyncConnection, task_labels: Sequence[str]) -> list[LearnedRow]:
-    """What was learned about these task labels, oldest first."""
-    found: list[Any] = []
-    for start in range(0, len(task_labels), CHUNK):
-        some = learned_pairs.c.task_label.in_(task_labels[start : start + CHUNK])
-        found += await connection.execute(_query().where(some))
-    found.sort(key=lambda row: (row.updated_at, row.model_label, row.task_label))
-    return [_row(row) for row in found]
 
 
 async def everything(connection: AsyncConnection) -> list[LearnedRow]:

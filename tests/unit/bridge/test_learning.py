@@ -61,6 +61,21 @@ async def test_export_and_import_carry_what_was_learned_to_another_installation(
         assert await best(other, "tree") == ("shrub", "learned", True)
 
 
+async def test_what_was_learned_of_a_label_in_another_case_is_offered(made: World) -> None:
+    await made.job(mapping={"tree": "shrub"})
+    (match,) = await made.jobs.match(["Tree"], [TaskLabel("SHRUB")])
+    assert match.best is not None
+    assert (match.best.task_label, match.best.tier) == ("SHRUB", "learned")
+
+
+async def test_the_pair_that_a_later_one_took_the_place_of_is_told(made: World) -> None:
+    await made.job(mapping={"tree": "shrub"})
+    await made.job(mapping={"tree": "vehicle"})
+    learning = Learning(made.store)
+    assert [(row.task_label, row.accepted) for row in await learning.pairs()] == [("shrub", True), ("vehicle", True)]
+    assert await learning.replaced() == {("tree", "shrub")}
+
+
 async def test_forgetting(made: World) -> None:
     learning = Learning(made.store)
     await learning.import_({"pairs": [{"model_label": m, "task_label": "x", "accepted": True} for m in "abc"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.errors import InvalidRequest
-from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
+from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels, replaced
 from bridge.task_labels import parse_labels
 from labelmatch import Suggestion
 
@@ -62,6 +62,32 @@ def test_a_learned_pair_is_accepted_and_the_last_word_on_a_label_counts() -> Non
     assert match.best is not None
     assert match.best.accepted
     assert match.best.task_label == "vehicle"
+
+
+@pytest.mark.parametrize(("model", "task"), [("Widget", "vehicle"), ("wid-get", "VEHICLE"), ("WIDGET", "Vehicle")])
+def test_a_learned_pair_holds_for_other_case_and_separators(model: str, task: str) -> None:
+    learned = [("wid_get" if "-" in model else "widget", "Vehicle", True)]
+    (match,) = match_labels([model], parse_labels(task), learned=learned)
+    assert match.best is not None
+    assert (match.best.task_label, match.best.tier, match.best.accepted) == (task, "learned", True)
+
+
+def test_the_last_word_counts_whatever_the_case_it_was_said_in() -> None:
+    learned = [("widget", "thing", True), ("Widget", "VEHICLE", True), ("gadget", "Thing", True)]
+    assert replaced(learned) == {("widget", "thing")}
+    (match,) = match_labels(["widget"], parse_labels("thing,vehicle"), learned=learned)
+    assert match.best is not None
+    assert match.best.task_label == "vehicle"
+    (alone,) = match_labels(["widget"], parse_labels("thing"), learned=learned)  # no vehicle here: it counts again
+    assert alone.best is not None
+    assert alone.best.tier == "learned"
+
+
+def test_a_later_refusal_in_another_case_takes_an_acceptance_back() -> None:
+    learned = [("widget", "Vehicle", True), ("widget", "vehicle", False)]
+    assert replaced(learned) == {("widget", "Vehicle")}
+    (match,) = match_labels(["widget"], parse_labels("Vehicle"), learned=learned)
+    assert match.best is None
 
 
 def test_a_refused_pair_is_not_accepted_again() -> None:
