@@ -5,21 +5,24 @@ Two names that are both words never match by looks: boat is no boot.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz import fuzz, process
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from labelmatch.lexicon import lexicon
 from labelmatch.polarity import opposites
 
-CUTOFF = 84.0  # of rapidfuzz.fuzz.ratio, 0 to 100, without spaces
-GLUED_CUTOFF = 90.0  # where one of the two has more words
+EDITS = ((13, 3), (9, 2), (5, 1))  # at least so many letters, so many slips at most; two letters swapped are one slip
+GLUED_EDITS = 1  # where one of the two has more words
 MIN_LENGTH = 4  # letters: shorter names differ by one letter from everything
 MAX_LENGTH = 80  # longer names are texts
 MAX_CELLS = 4_000_000  # pairs compared at once: 4 MB of scores
+SWAPPED = 2  # substitutions that letters in the wrong order may look like
 MOST_ALIKE = 20  # of one name's lookalikes that are looked at
 MAX_PAIRS = 100_000_000  # pairs compared in all, some seconds; lists beyond that are compared by meaning only
 
@@ -47,20 +50,49 @@ def lookalikes(model: Sequence[str], task: Sequence[str]) -> list[Lookalike]:
     found = []
     chunk = max(1, MAX_CELLS // len(columns))
     for begin in range(0, len(rows), chunk):
-        ratios = process.cdist(
-            glued_rows[begin : begin + chunk], glued_columns, scorer=fuzz.ratio, score_cutoff=CUTOFF, dtype=np.uint8
+        near = process.cdist(
+            glued_rows[begin : begin + chunk],
+            glued_columns,
+            scorer=OSA.distance,
+            score_cutoff=EDITS[0][1],
+            dtype=np.uint8,
         )
-        for row, column in most_alike(ratios):
-            pair = model[rows[begin + row]], task[columns[column]]
-            if same_word(*pair):
-                found.append(Lookalike(rows[begin + row], columns[column], float(ratios[row, column]) / 100))
+        for row, column in most_alike(near):
+            one, other = rows[begin + row], columns[column]
+            if same_word(model[one], task[other]):
+                found.append(Lookalike(one, other, likeness(glued_rows[begin + row], glued_columns[column])))
+    found.extend(anagrams(dict(zip(rows, glued_rows, strict=True)), dict(zip(columns, glued_columns, strict=True))))
     return found
 
 
-def most_alike(ratios: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """(row, column) of what is alike at all, and of each row the best ones only."""
-    rows, columns = np.nonzero(ratios)
-    best = np.lexsort((columns, -ratios[rows, columns].astype(np.int16), rows))
+def anagrams(model: dict[int, str], task: dict[int, str]) -> list[Lookalike]:
+    """Letters in the wrong order, which count as one slip however far apart they are: bycicle, bicycle."""
+    spelled: dict[str, list[int]] = defaultdict(list)
+    for index, word in task.items():
+        spelled["".join(sorted(word))].append(index)
+    found = []
+    for index, word in model.items():
+        for other in spelled.get("".join(sorted(word)), ())[:MOST_ALIKE]:
+            its = task[other]
+            if word[0] == its[0] and OSA.distance(word, its) <= SWAPPED and may_be_slip(word, its, SWAPPED):
+                found.append(Lookalike(index, other, 1 - 1 / len(word)))
+    return found
+
+
+def likeness(one: str, other: str) -> float:
+    return 1 - float(OSA.distance(one, other)) / max(len(one), len(other), 1)
+
+
+def allowed(one: str, other: str) -> int:
+    """How many slips one makes in a word of this length."""
+    length = max(len(one), len(other))
+    return next((edits for letters, edits in EDITS if length >= letters), 0)
+
+
+def most_alike(near: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """(row, column) of what is near at all, and of each row the nearest ones only."""
+    rows, columns = np.nonzero(near <= EDITS[0][1])
+    best = np.lexsort((columns, near[rows, columns], rows))
     rank = np.arange(len(best)) - np.searchsorted(rows, rows)
     rows, columns = rows[best][rank < MOST_ALIKE], columns[best][rank < MOST_ALIKE]
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -72,20 +104,18 @@ def same_word(one: str, other: str) -> bool:
         return True
     mine, theirs = one.split(), other.split()
     if len(mine) == len(theirs):
-        return all(may_be_slip(a, b) for a, b in zip(mine, theirs, strict=True) if a != b)
+        return all(may_be_slip(a, b, allowed(a, b)) for a, b in zip(mine, theirs, strict=True) if a != b)
     words = lexicon()
     if words.find(one) and words.find(other):
         return False
-    glued = "".join(mine), "".join(theirs)
-    return fuzz.ratio(*glued) >= GLUED_CUTOFF and may_be_slip(*glued)
+    return may_be_slip("".join(mine), "".join(theirs), GLUED_EDITS)
 
 
-def may_be_slip(one: str, other: str) -> bool:
+def may_be_slip(one: str, other: str, edits: int) -> bool:
+    """Whether one of two different words is the other with so many slips: never two words, nor a word's opposite."""
     if any(c.isdigit() for c in one + other) or min(len(one), len(other)) < MIN_LENGTH:
         return False
-    if one[0] != other[0] and one[-1] != other[-1]:
+    if (one[0] != other[0] and one[-1] != other[-1]) or opposites(one, other):
         return False
     words = lexicon()
-    if opposites(one, other):
-        return False
-    return not (words.find(one) and words.find(other)) and fuzz.ratio(one, other) >= 75
+    return OSA.distance(one, other) <= edits and not (words.find(one) and words.find(other))

@@ -163,6 +163,12 @@ class Lexicon:
         total = sum(weight for _, weight in ranked)
         return tuple(Sense(node, weight / total) for node, weight in ranked)
 
+    @lru_cache(maxsize=65_536)  # noqa: B019
+    def names_one(self, phrase: str) -> bool:
+        """Whether the phrase means single persons, places or works only ("thomson")."""
+        senses = self.senses(phrase)
+        return all(sense.node < len(self._files) and self._files[sense.node] & INSTANCE_BIT for sense in senses)
+
     def _likelihood(self, node: int) -> float:
         file = self._files[node]
         if file & INSTANCE_BIT:

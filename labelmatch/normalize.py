@@ -26,7 +26,8 @@ FOLDER_COST = 0.25  # per step up a path, of reading "vehicle.bus.rigid" as a bu
 
 PADDING = WORDS["padding"]
 ARTICLES = WORDS["articles"]
-QUALITIES = WORDS["qualities"]
+MATERIALS = WORDS["materials"]
+QUALITIES = WORDS["qualities"] | MATERIALS
 NO_OBJECT = WORDS["no object"]
 
 SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015\u2212\u00ad]+")
@@ -40,7 +41,9 @@ VERSION = re.compile(
 )
 BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)[)\]}>]")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
-PATH = re.compile(r"--+|::|(?<=[^\W\d_]{2})[.:|>](?=[^\W\d_]{2})|\s>\s|->|\\")
+PATH = re.compile(
+    r"--+|(?<=[\w)\]] )_{2,}(?=\w)|(?<=[^\W_])_{2,}(?=\w)|::|(?<=[^\W\d_]{2})[.:|>](?=[^\W\d_]{2})|\s>\s|->|\\"
+)
 ALTERNATIVES = re.compile(r"\s*[,;]\s*|\s+/\s+|\s+(?:or|and|&)\s+|\s*&\s*")
 WITHOUT = re.compile(r"(?<!\w)w/o(?:\s|_|$)", re.IGNORECASE)
 OUTER = re.compile(r"[^\w'+#]+", re.UNICODE)
@@ -143,8 +146,9 @@ def path_readings(parts: list[str]) -> list[tuple[float, str]]:
     readings = [(0.0, leaf)]
     if len(parts) > 1:
         readings.append((0.02, f"{leaf} {parts[-2]}"))
+        readings.append((TOGETHER_COST, f"{parts[-2]} {leaf}"))
         readings.extend((FOLDER_COST * steps, folder) for steps, folder in enumerate(reversed(parts[:-1]), 1))
-    return readings[:5]
+    return readings[:6]
 
 
 def enumerate_alternatives(text: str) -> list[tuple[float, str]]:

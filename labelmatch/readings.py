@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from labelmatch.lexicon import lexicon
-from labelmatch.meaning import Phrase, find_phrases
+from labelmatch.meaning import PREPOSITIONS, PRIVATIVE, Phrase, find_phrases
 from labelmatch.normalize import Form, Parsed, kept, parse
 from labelmatch.translations import Dictionary, Translation, translate
 
@@ -21,6 +21,7 @@ class Reading:
 
     keys: (key, cost) of each way to read it; labels with a key in common are one name.
     tails: what its last words are ("computer keyboard": "keyboard"), in the singular; singular: all of its words so.
+    word_set: the same without order; known: whether the lexicon has the whole.
     company: the words that it brings into a list, for the decision on other labels' homonyms.
     hints: the nodes that its path or its brackets speak of.
     """
@@ -31,6 +32,8 @@ class Reading:
     phrases: tuple[Phrase, ...]
     translation: Translation | None
     singular: str
+    word_set: frozenset[str]
+    known: bool
     tails: tuple[str, ...]
     company: tuple[str, ...]
     hints: tuple[int, ...] = field(default=())
@@ -39,6 +42,12 @@ class Reading:
     def short(self) -> str:
         """The name, cut where it is a text."""
         return self.name if len(self.name) <= SHORT else self.name[: SHORT - 1] + "…"
+
+    @property
+    def compound(self) -> bool:
+        """Whether it is several words of which the last ones may say what it is: a toy car and a cup of tea are not."""
+        words = self.singular.split()
+        return len(words) > 1 and PRIVATIVE.isdisjoint(words) and PREPOSITIONS.isdisjoint(words)
 
     @property
     def said(self) -> str:
@@ -83,6 +92,8 @@ def reading(name: str, translation: Translation | None, prefix: bool) -> Reading
         phrases=phrases,
         translation=translation,
         singular=singular,
+        word_set=frozenset(tokens),
+        known=bool(forms) and known.find(forms[0].words) is not None,
         tails=tuple(" ".join(tokens[begin:]) for begin in range(1, len(tokens))),
         company=(parsed.folded, *(phrase.words for phrase in phrases)),
         hints=hint_nodes(parsed.hints) if parsed.hints else (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ Fits = Callable[[int, int], bool]
 MOST_ALIKE = 20  # task labels that one reading of a model label is matched with: ten are shown
 MOST_TRIED = 500  # of which these are looked at for those that fit
 MOST_LINKS = 64  # of the task's phrases that one of the model's phrases is linked with, the likeliest
+MOST_WORDS = 6  # of a compound whose words are looked for among the task's labels
 MOST_BY_MEANING = 40  # task labels that one model label is matched with by meaning
 
 Pair = tuple[int, int]
@@ -80,7 +81,7 @@ def find_candidates(
     by_name(found, model, task, fits)
     same = namesakes(found, len(model), len(task))
     by_meaning(found, model, task, same, min(max(floor, scores.FLOOR), DISPLAY_SCORE), fits)
-    by_last_words(found, model, task, same, fits)
+    by_shared_words(found, model, task, same, fits)
     by_looks(found, model, task, same, fits)
     if embed is not None:
         by_embedding(found, model, task, embed, fits)
@@ -228,22 +229,52 @@ class Explanation(NamedTuple):
         return f"{spoken} is a kind of {theirs}" if self.steps else f"synonym: {spoken} = {theirs}"
 
 
-def by_last_words(
+def by_shared_words(
     found: Candidates, model: Sequence[Reading], task: Sequence[Reading], same: Namesakes, fits: Fits
 ) -> None:
-    """A task label that is the model's word with more in front, where it is the only one: fan, mechanical fan."""
+    """Labels that share words whatever they mean: blorp wug, wug; traffic light red, red traffic light; fan, mechanical
+    fan where that is the only one. A compound that the lexicon knows is what the lexicon says: a hot dog is no dog."""
     ending: dict[str, set[int]] = defaultdict(set)
+    whole: dict[frozenset[str], list[int]] = defaultdict(list)
     for index, reading in enumerate(task):
-        for tail in reading.tails:
-            ending[tail].add(index)
+        if reading.singular:
+            whole[reading.word_set].append(index)
+        if not reading.known:
+            for tail in reading.tails:
+                ending[tail].add(index)
+    sizes = sorted({len(words) for words in whole})
     for index, reading in enumerate(model):
         longer = ending.get(reading.singular, ())
         if len(longer) == 1:
             (other,) = longer
-            if not fits(index, other):
-                continue
-            score = scores.LAST_WORDS * same.level((index, other))
-            keep(found, (index, other), Candidate(score, "head noun", only_kind(reading, task[other])))
+            if fits(index, other):
+                score = scores.LAST_WORDS * same.level((index, other))
+                keep(found, (index, other), Candidate(score, "head noun", only_kind(reading, task[other])))
+        if reading.known or not reading.compound:
+            continue
+        for words in subsets(reading.singular.split(), sizes):
+            for other in some(whole.get(words, ()), index, fits):
+                value, explain = shared(reading, task[other])
+                score = value if value == scores.REORDERED else value * same.level((index, other))
+                keep(found, (index, other), Candidate(score, "head noun", explain))
+
+
+def subsets(words: Sequence[str], sizes: Sequence[int]) -> Iterable[frozenset[str]]:
+    """The sets of so many of the words; of a text's words none but itself."""
+    distinct = sorted(set(words))
+    if len(distinct) > MOST_WORDS:
+        return [frozenset(distinct)]
+    return [frozenset(some) for size in sizes if size <= len(distinct) for some in combinations(distinct, size)]
+
+
+def shared(model: Reading, task: Reading) -> tuple[float, Callable[[], str]]:
+    """What it is worth that the task's words are among the model's, and why."""
+    if model.word_set == task.word_set:
+        return scores.REORDERED, lambda: f"the same words: {model.short}, {task.short}"
+    if task.singular in model.tails:
+        return scores.ENDS_WITH, lambda: f"{model.short} ends with {task.short}"
+    value = scores.WORDS_WITHIN if len(task.word_set) > 1 else scores.WORD_WITHIN
+    return value, lambda: f"{model.short} has {task.short} in it"
 
 
 def only_kind(model: Reading, task: Reading) -> Callable[[], str]:

@@ -18,6 +18,8 @@ Translations = Mapping[str, Mapping[str, str]]
 
 TABLE_FILE = DATA / "coco-names.tsv"
 OWN_SHARE = 0.5  # of a list's labels that must be in a language for its English-looking words to be so too
+PLURALS = ("s", "es", "n", "en", "e", "er", "x", "и", "ы")  # endings of the table's languages that only add letters
+LEAST_PLURAL = 5  # letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,14 @@ def dictionary(translations: Translations) -> Dictionary:
     return {word: tuple(choices) for word, choices in found.items() if word}
 
 
+def of_plural(word: str, words: Dictionary) -> tuple[Translation, ...]:
+    """The translations of a word without a plural's ending, where English has no such word: "perros"."""
+    if len(word) < LEAST_PLURAL or lexicon().find(word):
+        return ()
+    stems = (word.removesuffix(ending) for ending in PLURALS if word.endswith(ending))
+    return next((words[stem] for stem in stems if stem in words), ())
+
+
 def translate(labels: Sequence[Parsed], words: Dictionary) -> dict[str, Translation]:
     """The translations that a list of labels needs, by the label's folded name.
 
@@ -69,7 +79,7 @@ def translate(labels: Sequence[Parsed], words: Dictionary) -> dict[str, Translat
     choices: dict[str, tuple[Translation, ...]] = {}
     for label in labels:
         form = label.forms[0].words if label.forms else ""
-        match = words.get(label.folded) or words.get(form)
+        match = words.get(label.folded) or words.get(form) or of_plural(form, words)
         if match:
             choices[label.folded] = match
     if not choices:
