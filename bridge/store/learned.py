@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.store.tables import learned_pairs, mappings
 
+APART_S = 1e-5  # between pairs that are learned at once: their time is their order
+
 
 @dataclass(frozen=True, slots=True)
 class LearnedRow:
@@ -27,16 +29,24 @@ class LearnedRow:
 async def learn(
     connection: AsyncConnection, pairs: Iterable[tuple[str, str, bool]], *, mapping_id: int | None = None
 ) -> int:
-    """Remember (model label, task label, accepted); a later word on a pair replaces an earlier one. How many."""
-    latest = {(m, t): accepted for m, t, accepted in pairs}
+    """Remember (model label, task label, accepted), oldest first; a later word on a pair replaces an earlier one.
+
+    How many.
+    """
+    latest: dict[tuple[str, str], bool] = {}
+    for m, t, accepted in pairs:
+        latest.pop((m, t), None)  # so that it stands where it was said last
+        latest[m, t] = accepted
     if not latest:
         return 0
-    now = time.time()
+    newest: float | None = (await connection.execute(sa.select(sa.func.max(learned_pairs.c.updated_at)))).scalar()
+    first = max(time.time(), (newest or 0.0) + APART_S)
+    times = (first + number * APART_S for number in range(len(latest)))
     both = (learned_pairs.c.model_label == sa.bindparam("m")) & (learned_pairs.c.task_label == sa.bindparam("t"))
     await connection.execute(sa.delete(learned_pairs).where(both), [{"m": m, "t": t} for m, t in latest])
     rows = [
-        {"model_label": m, "task_label": t, "accepted": accepted, "mapping_id": mapping_id, "updated_at": now}
-        for (m, t), accepted in latest.items()
+        {"model_label": m, "task_label": t, "accepted": accepted, "mapping_id": mapping_id, "updated_at": at}
+        for at, ((m, t), accepted) in zip(times, latest.items(), strict=True)
     ]
     await connection.execute(sa.insert(learned_pairs), rows)
     return len(rows)

@@ -61,6 +61,19 @@ async def test_export_and_import_carry_what_was_learned_to_another_installation(
         assert await best(other, "tree") == ("shrub", "learned", True)
 
 
+async def test_pairs_learned_at_once_keep_their_order_and_so_does_an_export(made: World) -> None:
+    learning = Learning(made.store)
+    order = [("z", "human"), ("z", "vehicle"), ("a", "shrub"), ("m", "vehicle"), ("m", "human")]
+    pairs = [{"model_label": m, "task_label": t, "accepted": True} for m, t in [order[1], *order]]
+    await learning.import_({"pairs": pairs})
+    assert [(row.model_label, row.task_label) for row in await learning.pairs()] == order
+    exported = await learning.export()
+    await learning.forget()
+    await learning.import_(exported.model_dump(mode="json"))
+    assert [(row.model_label, row.task_label) for row in await learning.pairs()] == order
+    assert await best(made, "z") == ("vehicle", "learned", True)
+
+
 async def test_what_was_learned_of_a_label_in_another_case_is_offered(made: World) -> None:
     await made.job(mapping={"tree": "shrub"})
     (match,) = await made.jobs.match(["Tree"], [TaskLabel("SHRUB")])
