@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ _T = TypeVar("_T")
 SCHEMA_VERSION = "0001"
 BUSY_TIMEOUT_MS = 15_000
 _DISK_FULL = ("disk is full", "no space left on device")  # SQLite; PostgreSQL
+# A table or a column that is not there: SQLite; PostgreSQL.
+_OTHER_TABLES = re.compile(r"no such (table|column)|has no column named|(relation|column) .* does not exist")
 CACHE_KB = 8192  # of each connection: jobs write in order and hardly look back, and the system caches the file
 
 
@@ -58,7 +62,7 @@ class Store:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        with _translated():
+        with _translated(self._readers):
             async with _transaction(self._readers) as connection:
                 yield connection
 
@@ -66,7 +70,7 @@ class Store:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end of the block, or rolled back where it raises."""
         async with self._write_lock:
-            with _translated():
+            with _translated(self._writer):
                 async with _transaction(self._writer) as connection:
                     yield connection
 
@@ -149,22 +153,50 @@ async def insert_rows(
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """A database that stays locked or goes away is said in our words; everything else is left alone."""
+def _translated(engine: AsyncEngine) -> Iterator[None]:
+    """What a full disk, a lock, a lost connection or another version's tables have caused is said in our words.
+
+    Every other error is a defect of ours, and left alone.
+    """
     try:
         yield
-    except (OperationalError, PoolTimeoutError) as error:
-        if any(words in _cause(error).lower() for words in _DISK_FULL):
+    except PoolTimeoutError as error:
+        raise _did_not_answer(error) from error
+    except DBAPIError as error:
+        cause = _cause(error).lower()
+        if any(words in cause for words in _DISK_FULL):
             raise Overloaded(
                 "The disk that holds the database is full.",
                 hint="Make room, then try again; a job is resumed. Nothing was stored by half.",
                 code="disk_full",
             ) from error
-        raise Overloaded(
-            f"The database did not answer: {_cause(error)}.",
-            hint="Another program may hold it. Nothing was changed; try again.",
-            code="database_unavailable",
-        ) from error
+        if _OTHER_TABLES.search(cause):
+            raise _other_tables(error, engine) from error
+        if isinstance(error, OperationalError) and not _is_about_the_statement(error):
+            raise _did_not_answer(error) from error
+        raise
+
+
+def _is_about_the_statement(error: OperationalError) -> bool:
+    """SQLite's general error, SQLITE_ERROR: not that the file is locked, broken or out of reach."""
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+
+def _did_not_answer(error: Exception) -> Overloaded:
+    return Overloaded(
+        f"The database did not answer: {_cause(error)}.",
+        hint="Another program may hold it. Nothing was changed; try again.",
+        code="database_unavailable",
+    )
+
+
+def _other_tables(error: Exception, engine: AsyncEngine) -> BridgeError:
+    place = engine.url.database or "the database"
+    return BridgeError(
+        f"{place} was made by another version of Hubbridge: {_cause(error).splitlines()[0]}.",
+        hint="Use that version, or choose another folder ([storage] data_dir, --data-dir) or database_url.",
+        code="database_of_another_version",
+    )
 
 
 def _cause(error: BaseException) -> str:

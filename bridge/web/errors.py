@@ -57,6 +57,7 @@ ERROR_CODES: dict[str, str] = {
     "database_unavailable": "The database did not answer.",
     "disk_full": "The disk that holds the database is full.",
     "database_too_new": "A newer version of Hubbridge wrote the database.",
+    "database_of_another_version": "The database was made by another version of Hubbridge.",
     "not_ready": "The service cannot work at present; the message says why.",
     "out_of_memory": "The model does not fit into memory.",
     "model_stuck": "The model hung and is loaded anew; ask again.",

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from bridge.errors import BridgeError, Overloaded
-from bridge.store import Store, engine
+from bridge.store import Store, engine, learned
 from bridge.store import tasks as task_rows
 from bridge.store.tables import idempotency_keys
 from bridge.task_labels import parse_labels
@@ -107,6 +107,34 @@ async def test_a_database_that_cannot_be_opened_is_said_in_one_sentence(tmp_path
     assert caught.value.code == "database_unavailable"
     assert "database" in caught.value.hint
     assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DROP TABLE learned_pairs", "ALTER TABLE learned_pairs RENAME COLUMN mapping_id TO mapping"],
+)
+async def test_a_database_of_another_version_is_called_so_with_its_path(tmp_path: Path, change: str) -> None:
+    store = await Store.open(url(tmp_path))
+    async with store.write() as connection:
+        await connection.exec_driver_sql(change)
+    with pytest.raises(BridgeError, match="made by another version of Hubbridge") as reading:
+        async with store.read() as connection:
+            await learned.everything(connection)
+    with pytest.raises(BridgeError) as writing:
+        async with store.write() as connection:
+            await learned.learn(connection, [("a", "b", True)], mapping_id=None)
+    await store.close()
+    for caught in (reading, writing):
+        assert caught.value.code == "database_of_another_version"
+        assert str(tmp_path / "data" / "hubbridge.db") in caught.value.message
+        assert "disk" not in caught.value.message + caught.value.hint
+        assert "data_dir" in caught.value.hint
+
+
+async def test_a_statement_of_ours_that_is_wrong_is_not_blamed_on_the_database(store: Store) -> None:
+    with pytest.raises(OperationalError, match="syntax error"):
+        async with store.read() as connection:
+            await connection.exec_driver_sql("SELEKT 1")
 
 
 async def test_what_a_transaction_wrote_is_gone_when_it_raises(store: Store) -> None:
