@@ -18,7 +18,7 @@ MAX_NAME = 64  # characters; what CVAT stores of a label's or an attribute's nam
 MAX_LABELS = 20_000
 MAX_FILE_BYTES = 16 * 2**20
 INPUT_TYPES = ("select", "radio", "checkbox", "number", "text")
-_FILE_SUFFIXES = (".txt", ".json", ".names", ".csv", ".yaml", ".yml")
+LABEL_FILES = (".txt", ".json", ".names", ".csv", ".yaml", ".yml")
 _COLOR = re.compile(r"#?([0-9a-fA-F]{6})")
 _GOLDEN_ANGLE = 0.381966  # of a turn: successive hues stay far apart however many there are
 
@@ -43,7 +43,7 @@ def parse_labels(text_or_path: str) -> tuple[TaskLabel, ...]:
             return _from_json_text(body, path.name)
         entries = [_uncommented(line) for line in body.splitlines()]
         return _finished(_named(entry) for entry in entries if entry)
-    if text.lower().endswith(_FILE_SUFFIXES):
+    if text.lower().endswith(LABEL_FILES):
         raise InvalidRequest(f"There is no label file {text[:200]}.", hint="Check the path, or list the labels: a,b,c")
     if not text:
         raise InvalidRequest("No label was given.", hint="List them (car,person), or name a file with a label a line.")

@@ -89,10 +89,11 @@ def annotate(
         from bridge import formats  # noqa: PLC0415
         from bridge.cli.previews import write_previews  # noqa: PLC0415
         from bridge.cli.progress import run_job  # noqa: PLC0415
+        from bridge.cli.references import find_or_add  # noqa: PLC0415
         from bridge.errors import BridgeError  # noqa: PLC0415
 
         formats.find(format_name)  # refused before any work is done
-        registered = await _model(service, model)
+        registered = await find_or_add(service, model)
         target, found, is_new = await _task(service, task, images, labels, registered)
         show_rejected(found, json)
         spec = o.make_spec(
@@ -122,16 +123,6 @@ def annotate(
     _show(outcome, out, json=json)
     code = exit_code(outcome.job)
     raise typer.Exit(PARTLY if code == OK and outcome.found.rejected else code)
-
-
-async def _model(service: App, text: str) -> Model:
-    """A registered model by that name, else the reference's, registered now."""
-    from bridge.errors import NotFound  # noqa: PLC0415
-
-    try:
-        return await service.registry.find(text)
-    except NotFound:
-        return (await service.registry.add(text))[0]
 
 
 async def _task(

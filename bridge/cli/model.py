@@ -46,9 +46,11 @@ def add(
     """Register a model; the same model and revision a second time changes nothing."""
     from bridge.cli.output import print_json, say, show_model  # noqa: PLC0415
     from bridge.cli.progress import DownloadBar  # noqa: PLC0415
+    from bridge.cli.references import with_folder  # noqa: PLC0415
 
     async def work(service: App) -> tuple[Model, bool]:
-        model, new = await service.registry.add(reference, name=name, engine=engine, run=run_at.value)
+        found = await with_folder(reference)
+        model, new = await service.registry.add(found, name=name, engine=engine, run=run_at.value)
         if download and not model.fetched:
             with DownloadBar() as bar:
                 model = await service.registry.fetch(model, bar)

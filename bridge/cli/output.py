@@ -114,40 +114,23 @@ def show_model(model: Model) -> None:
     )
 
 
-def show_matches(matches: Sequence[LabelMatch], *, pairs: dict[str, str] | None = None) -> None:
-    """A row per model label; where ``pairs`` are given, what the job really takes."""
+def show_matches(matches: Sequence[LabelMatch]) -> None:
+    """A row per model label that has a suggestion, with two alternatives at most; then those that have none."""
     from rich.text import Text  # noqa: PLC0415
 
     rows: list[Sequence[Any]] = []
     for match in matches:
-        best = match.best
-        chosen = (pairs or {}).get(match.model_label)
-        if chosen is not None and (best is None or chosen != best.task_label):
-            rows.append((match.model_label, chosen, "", Text("accepted", "green"), "chosen by hand"))
-        elif best is None:
-            rows.append((match.model_label, Text("-", "dim"), "", Text("no match", "dim"), ""))
-        else:
-            taken = best.accepted if pairs is None else chosen is not None
-            state = Text("accepted", "green") if taken else Text("suggested", "yellow")
-            rows.append((match.model_label, best.task_label, f"{best.score:.2f}", state, best.reason))
-    table(("model label", "task label", "score", "", "reason"), rows, right=(2,))
-
-
-def matches_as_json(matches: Sequence[LabelMatch]) -> list[dict[str, Any]]:
-    return [
-        {
-            "model_label": match.model_label,
-            "task_label": match.best.task_label if match.best else None,
-            "score": round(match.best.score, 4) if match.best else None,
-            "reason": match.best.reason if match.best else None,
-            "accepted": bool(match.best and match.best.accepted),
-            "alternatives": [
-                {"task_label": other.task_label, "score": round(other.score, 4), "reason": other.reason}
-                for other in match.alternatives
-            ],
-        }
-        for match in matches
-    ]
+        if (best := match.best) is not None:
+            state = Text("accepted", "green") if best.accepted else Text("suggested", "yellow")
+            others = ", ".join(f"{other.task_label} {other.score:.2f}" for other in match.alternatives[:2])
+            rows.append((match.model_label, best.task_label, f"{best.score:.2f}", state, best.reason, others))
+    if rows:
+        headers = ("model label", "task label", "score", "", "reason", "or")
+        columns = len(headers) if any(row[-1] for row in rows) else len(headers) - 1
+        table(headers[:columns], [row[:columns] for row in rows], right=(2,))
+    unmatched = [match.model_label for match in matches if match.best is None]
+    if unmatched:
+        say(f"no match: {', '.join(unmatched)}")
 
 
 def show_task(task: Task) -> None:

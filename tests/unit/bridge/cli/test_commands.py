@@ -76,6 +76,10 @@ def test_a_model_is_tried_without_storing_anything(run: Terminal) -> None:
         (("connection", "remove", "7"), "7"),
         (("connection", "add", "huggingface", "--from-env", "NOSUCH"), "NOSUCH"),
         (("match", "car", "--labels", "nosuch.txt"), "nosuch.txt"),
+        (("match", "nosuch.txt", "--labels", "car"), "no file or folder nosuch.txt"),
+        (("match", "labels/nosuch.JSON", "--labels", "car"), "no file or folder labels/nosuch.JSON"),
+        (("match", "./nosuch", "--labels", "car"), "no file or folder ./nosuch"),
+        (("match", "car,", "--labels", "car,,"), "comma"),
         (("annotate", "nosuch", "--model", "./detector", "--out", "x.json"), "nosuch"),
         (("annotate", "images", "--model", "./nosuch", "--out", "x.json"), "nosuch"),
         (("annotate", "images", "--model", "./detector", "--out", "x.json", "--format", "nosuch"), "nosuch"),
@@ -250,7 +254,7 @@ def test_a_job_most_of_whose_frames_fail_ends_with_4(run: Terminal) -> None:
 # --- match, connection ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ["detector", "./detector", "car,person", "labels.txt"])
+@pytest.mark.parametrize("model", ["detector", "./detector", "car,person", "labels.txt", '["car", {"name": "person"}]'])
 def test_labels_are_matched_from_a_name_a_reference_a_list_or_a_file(run: Terminal, model: str) -> None:
     run.ok("model", "add", run.model)
     Path("labels.txt").write_text("car\nperson\n")
@@ -262,6 +266,61 @@ def test_labels_are_matched_from_a_name_a_reference_a_list_or_a_file(run: Termin
     assert not by_label["person"]["accepted"]
     assert by_label["person"]["reason"]
     assert "accepted" in run.ok("match", model, "--labels", "Car,human").out
+
+
+def test_a_list_of_one_label_ends_in_a_comma_and_the_hint_says_so(run: Terminal, monkeypatch: Any) -> None:
+    (match,) = run.ok("match", "widget,", "--labels", "Widget", "--json").json["matches"]
+    assert match["accepted"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "ends in a comma: widget," in run.refused("match", "widget", "--labels", "Widget").err
+    assert "comma" not in run.refused("match", "org/widget", "--labels", "Widget").err
+
+
+def test_a_folder_that_holds_a_model_is_taken_where_no_model_is_registered_by_its_name(run: Terminal) -> None:
+    deep = Path("models/of/ours")
+    deep.parent.mkdir(parents=True)
+    shutil.copytree(run.model, deep)
+    for name in ("detector", "models/of/ours", "models/of/ours/"):
+        found = run.ok("match", name, "--labels", "Car", "--json").json["matches"]
+        assert "car" in {match["model_label"] for match in found}
+    run.ok("annotate", run.images, "--model", "models/of/ours", "--out", "out.json", "--threshold", "0")
+    assert run.ok("model", "add", "detector").code == 0
+    shutil.rmtree("detector")
+    Path("detector").mkdir()
+    assert run.ok("match", "detector", "--labels", "Car", "--json").json["matches"]  # the registered one
+
+
+def test_a_folder_without_a_model_does_not_stand_for_an_id_of_the_hub(run: Terminal, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Path("org/name").mkdir(parents=True)
+    assert "No such" not in run.refused("match", "org/name", "--labels", "car").err
+    assert (
+        run.refused("match", "org/name", "--labels", "car").err
+        == run.refused("match", "hf://org/name", "--labels", "car").err
+    )
+
+
+def test_the_table_shows_matched_labels_then_names_the_rest(run: Terminal) -> None:
+    labels = "qqxyzzy,truck,plugh,sofa"
+    said = run.ok("match", labels, "--labels", "vehicle,truck,couch").out
+    assert "no match: qqxyzzy, plugh" in said
+    assert said.index("truck") < said.index("sofa") < said.index("no match")
+    assert "vehicle 0." in said  # what truck could be as well
+    found = run.ok("match", labels, "--labels", "vehicle,truck,couch", "--json").json["matches"]
+    assert [match["model_label"] for match in found] == labels.split(",")
+    assert "no match" not in run.ok("match", "car,bus", "--labels", "car,bus").out
+    assert run.ok("match", "qqxyzzy,", "--labels", "car").out.strip() == "no match: qqxyzzy"
+
+
+def test_a_learned_pair_that_another_one_replaced_is_shown_as_such(run: Terminal) -> None:
+    pairs = [("car", "bus", True), ("tree", "bush", False), ("Car", "vehicle", True)]
+    document = {"pairs": [{"model_label": m, "task_label": t, "accepted": a} for m, t, a in pairs]}
+    Path("learned.json").write_text(json.dumps(document))
+    run.ok("learned", "import", "learned.json")
+    told = run.ok("learned", "list", "--json").json["pairs"]
+    assert {pair["task_label"]: pair["replaced"] for pair in told} == {"bus": True, "bush": False, "vehicle": False}
+    lines = {line.split()[1]: line.split()[2] for line in run.ok("learned", "list").out.splitlines() if "b" in line}
+    assert (lines["bus"], lines["bush"]) == ("replaced", "refused")
 
 
 def test_a_token_goes_in_and_never_comes_out(

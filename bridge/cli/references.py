@@ -1,0 +1,55 @@
+"""What a word on the command line names: a model that is registered, a folder that is here, or a reference.
+
+A registered name comes first, then a folder that holds a model, then the hubs; ``hf://org/name`` always means the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapters.base import ModelCard
+    from bridge.app import App
+    from bridge.domain import Model
+
+_MODEL_FILES = ("config.json", "*.onnx", "onnx/*.onnx")
+
+
+async def registered(service: App, text: str) -> Model | None:
+    from bridge.errors import NotFound  # noqa: PLC0415
+
+    try:
+        return await service.registry.find(text)
+    except NotFound:
+        return None
+
+
+async def find_or_add(service: App, text: str) -> Model:
+    """A registered model by that name, else the reference's, registered now."""
+    return await registered(service, text) or (await service.registry.add(await with_folder(text)))[0]
+
+
+async def card_of(service: App, text: str) -> ModelCard:
+    """The card of a registered model, else of a reference, which is not registered."""
+    model = await registered(service, text)
+    return model.card if model is not None else await service.registry.resolve(await with_folder(text))
+
+
+async def with_folder(text: str) -> str:
+    """The reference as it was given, or as a path where it names a folder that is here.
+
+    A word that could be an id of the hub is a folder only where that holds a model's files.
+    """
+    return f"./{text}" if await asyncio.to_thread(_is_model_folder, text) else text
+
+
+def _is_model_folder(text: str) -> bool:
+    path = Path(text)
+    try:
+        if not text.strip() or path.is_absolute() or text.startswith((".", "~")) or not path.is_dir():
+            return False
+        return len(path.parts) > 2 or any(next(path.glob(pattern), None) for pattern in _MODEL_FILES)
+    except (OSError, ValueError):
+        return False  # too long or otherwise impossible for a path
