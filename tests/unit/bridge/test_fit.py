@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from adapters.base import Detections, ModelCard, Skeleton
+from adapters.base import Context, Detections, ModelCard, PredictOptions, Skeleton
+from adapters.frame import Frame
+from adapters.network import HttpPolicy
+from adapters.nuclio_function import NuclioFunctions
+from adapters.references import NuclioFunction
 from bridge.domain import JobSpec, LabelAttribute, Shape, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import fit
@@ -16,6 +21,7 @@ from bridge.model_labels import describe
 from bridge.pinning import check_pairs
 from bridge.refine import Refinement, refine
 from labelmatch import Label
+from tests.servers.nuclio import Deployed, Nuclio
 
 JOINTS = ("nose", "left_elbow", "right_elbow", "left_ankle")
 
@@ -151,3 +157,31 @@ def test_a_card_says_types_joints_and_attributes_of_its_labels() -> None:
 def test_labels_without_parts_fit_as_they_are() -> None:
     found = fit(Label("person"), TaskLabel("person"))
     assert (found.joints, dict(found.attributes)) == (None, {})
+
+
+async def test_a_functions_joints_and_attributes_arrive_in_the_tasks_words(tmp_path: Path) -> None:
+    sex = {"name": "gender", "input_type": "select", "values": ["m", "f"]}
+    deployed = Deployed({"person": "skeleton"}, attributes=(sex,), sublabels=("left_hand", "right_hand", "nose"))
+    theirs = TaskLabel(
+        "Person",
+        "skeleton",
+        attributes=(LabelAttribute("sex", "radio", ("female", "male")),),
+        sublabels=("nose", "tail", "l hand"),
+    )
+    frame = Frame("f", 64, 48, pixels=np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8))
+    with Nuclio({"pose": deployed}) as host:
+        context = Context(tmp_path, http=HttpPolicy(frozenset({"127.0.0.1"})))
+        model = await NuclioFunctions().resolve(NuclioFunction(host.url, "pose", ()), context)
+        (match,) = match_labels(describe(model), [theirs])
+        assert match.best is not None
+        assert match.joints == {"left_hand": "l hand", "nose": "nose"}
+        async with await NuclioFunctions().open(model, context) as predictor:
+            (found,) = await predictor.predict([frame], PredictOptions(floor_score=0.0))
+    refinement = Refinement.of(JobSpec(target=1, model_id=1), {"person": theirs}, 0.0, model)
+    made = refine(found, refinement, (64, 48))
+    assert len(made) == len(found) > 0
+    for shape, geometry in zip(made, found.geometry, strict=True):
+        assert isinstance(geometry, Skeleton)
+        left, _, nose = geometry.points.tolist()
+        assert shape.points == pytest.approx([*nose, 2, 0, 0, 0, *left, 2], abs=0.01)
+        assert dict(shape.attributes) == {"sex": "male"}
