@@ -53,7 +53,10 @@ class Batcher:
         self._arrived = asyncio.Event()
 
     async def predict(self, frame: Frame, options: PredictOptions) -> Detections:
-        """The frame's own result. Raises PredictorError, and Overloaded where too many wait already."""
+        """The frame's own result. Raises PredictorError, among them PredictTimeout.
+
+        Raises Overloaded where too many wait already, or where no turn came within ``limits.timeout_s``.
+        """
         if len(self._waiting) >= MAX_WAITING:
             raise Overloaded(
                 f"{MAX_WAITING} predictions of this model are waiting already.",
@@ -66,12 +69,24 @@ class Batcher:
         self._arrived.set()
         if self._idle_servers * self._most < len(self._waiting):
             self._start()
+        timer = loop.call_later(self._predictor.card.limits.timeout_s, self._turn_away, ask)
         try:
             return await ask.answer
         finally:
+            timer.cancel()
             self._inside -= 1
             if ask in self._waiting:  # it left before it was served
                 self._waiting.remove(ask)
+
+    def _turn_away(self, ask: _Ask) -> None:
+        """Who still waits for a turn when the time is up; the time of a call itself is ``LentPredictor``'s to keep."""
+        if ask in self._waiting and not ask.answer.done():
+            ask.answer.set_exception(
+                Overloaded(
+                    "The model was busy with others until the time was up.",
+                    hint="Try again in a moment, or annotate many images as a job.",
+                )
+            )
 
     async def close(self) -> None:
         """Break off what is under way."""

@@ -61,10 +61,7 @@ async def predict(call: Call[PredictQuery, Nothing]) -> PredictionAnswer:
     threshold = model.threshold if query.threshold is None else query.threshold
     try:
         frame = await asyncio.to_thread(Frame.from_bytes, "the image", data)
-        async with (
-            call.service.registry.batcher(model) as batcher,
-            asyncio.timeout(model.card.limits.timeout_s),
-        ):
+        async with call.service.registry.batcher(model) as batcher:
             found = await batcher.predict(frame, PredictOptions(threshold, max_detections=query.max_detections))
     except PredictorError as error:
         raise from_predictor(error) from error

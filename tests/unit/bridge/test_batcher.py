@@ -201,3 +201,13 @@ async def test_closing_leaves_nobody_waiting() -> None:
     async with asyncio.timeout(1):
         answers = await calls
     assert [type(answer) for answer in answers] == [PredictorError] * 5
+
+
+async def test_who_gets_no_turn_in_time_is_turned_away_and_leaves_nothing_behind() -> None:
+    made = Made(at_once=1)
+    made.lent.card = replace(made.lent.card, limits=replace(made.lent.card.limits, timeout_s=0.05))
+    async with made.turns.take():
+        with pytest.raises(Overloaded):
+            await made.batcher.predict(frame("late.png"), OPTIONS)
+    assert (await made.ask(frame("next.png")))[0].labels
+    assert made.predictor.asked == ["next.png"]

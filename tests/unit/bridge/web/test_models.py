@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 
 import pytest
 from aiohttp import FormData
 
+from adapters import huggingface_config
+from adapters.base import Limits
 from bridge import batcher
 from tests.unit.bridge.web.conftest import Api, picture
 
@@ -163,3 +166,15 @@ async def test_many_predictions_at_once_do_not_mix_up(api: Api) -> None:
     alone = [await ask(seed) for seed in range(6)]
     assert await asyncio.gather(*(ask(seed) for seed in range(6))) == alone
     assert len({str(answer) for answer in alone}) == 6
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_hanging_model_is_a_timeout_and_who_waited_behind_it_is_told_to_come_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_config, "_LIMITS", Limits(max_batch=1, timeout_s=0.3))
+    await api.model()
+    many = [api.raw("POST", "/v1/models/1/predict", data=picture(i), headers=PNG) for i in range(12)]
+    answers = await asyncio.gather(*many)
+    codes = {(status, json.loads(text)["error"]["code"]) for status, text, _ in answers}
+    assert codes == {(504, "predict_timeout"), (503, "overloaded")}
