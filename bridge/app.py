@@ -78,5 +78,6 @@ def image_limits(settings: Settings) -> ImageLimits:
     return ImageLimits(
         max_files=settings.archives.max_files,
         max_file_bytes=settings.images.max_file_mb * 2**20,
+        max_pixels=settings.images.max_pixels,
         max_archive_bytes=settings.archives.max_total_mb * 2**20,
     )

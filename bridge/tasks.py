@@ -88,15 +88,23 @@ class Tasks:
         """The folder for files that belong to a task."""
         return self.folder / str(task_id)
 
-    async def add_frames(self, task_id: int, paths: Sequence[Path], *, skip_known: bool = False) -> Collected:
+    async def add_frames(
+        self,
+        task_id: int,
+        paths: Sequence[Path],
+        *,
+        skip_known: bool = False,
+        within: Sequence[Path] | None = None,
+    ) -> Collected:
         """Append the images of folders, files and zips, read where they are (zips are unpacked into our folder).
 
         What is no image is in the answer by name, and the rest is added. Raises Conflict where a frame's name is
-        taken, and adds nothing then; with ``skip_known`` such a frame is left as it is.
+        taken, and adds nothing then; with ``skip_known`` such a frame is left as it is. With ``within``, no link may
+        lead out of those folders.
         """
         extracted = self.files_of(task_id) / uuid.uuid4().hex
         try:
-            found = await asyncio.to_thread(collect, paths, extract_to=extracted, limits=self.limits)
+            found = await asyncio.to_thread(collect, paths, extract_to=extracted, limits=self.limits, within=within)
             async with self.store.write() as connection:
                 known = await rows.frame_names(connection, task_id) if skip_known else {}
                 again = [frame for frame in found.frames if frame.name in known]

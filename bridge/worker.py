@@ -29,11 +29,12 @@ class Worker:
     _running: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _alive: bool = False
+    _problem: str = ""  # why the last look for jobs failed
 
     @property
     def alive(self) -> bool:
         """Whether jobs are being claimed."""
-        return self._alive
+        return self._alive and not self._problem
 
     def wake(self) -> None:
         """A job was queued in this process: do not wait for the next look."""
@@ -51,8 +52,11 @@ class Worker:
                         for job_id in await self.jobs.release_crashed():
                             log.warning("a crashed job was queued again", job=job_id)
                     await self._claim()
+                    self._problem = ""
                 except BridgeError as error:  # the database is busy or away: later, then
-                    log.warning("jobs cannot be claimed", error=error.message)
+                    if error.message != self._problem:
+                        log.warning("jobs cannot be claimed", error=error.message)
+                    self._problem = error.message
                 try:
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()

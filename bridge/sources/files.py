@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from adapters.errors import BadFrame
-from adapters.frame import decode, read_info
+from adapters.frame import MAX_PIXELS, decode, read_info
 from bridge.domain import NewFrame
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.sources import archive
@@ -33,6 +33,7 @@ class ImageLimits:
 
     max_files: int = 1_000_000
     max_file_bytes: int = 512 * 2**20
+    max_pixels: int = MAX_PIXELS
     max_archive_bytes: int = 64 * 2**30
 
 
@@ -60,20 +61,29 @@ class _Candidate:
     path: Path
 
 
-def collect(paths: Sequence[Path], *, extract_to: Path, limits: ImageLimits | None = None) -> Collected:
+def collect(
+    paths: Sequence[Path], *, extract_to: Path, limits: ImageLimits | None = None, within: Sequence[Path] | None = None
+) -> Collected:
     """The frames of folders (with all below), single files and zips, in the order given.
 
     A frame is named by its path within the given folder or zip, with forward slashes, made unique where two are the
     same. In folders and zips a file counts as an image by its suffix; a single file is always tried. Hidden files and
     linked folders are passed over. Sizes are of the upright image. Headers are read, and the ends of files that can
     tell a cut; only a file that looks cut short is decoded to be sure. Zips are unpacked into a new folder below
-    ``extract_to`` and left there.
+    ``extract_to`` and left there. With ``within``, a file that links lead out of all those folders is rejected.
 
     Blocks; call it in a thread. Raises InvalidRequest (a path is missing or no zip) and TooLarge.
     """
     bounds = limits or ImageLimits()
     gathering = _Gathering(extract_to, bounds)
     candidates = [found for path in paths for found in gathering.candidates(path)]
+    if within is not None:
+        roots = [root.resolve() for root in (*within, extract_to)]
+        outside = [found for found in candidates if not _is_below(found.path, roots)]
+        for found in outside:
+            name = printable(found.name)
+            gathering.rejected.append(Rejected(name, f"{name} is a link out of the folders that are allowed."))
+        candidates = [found for found in candidates if found not in outside]
     names, seen, frames = UniqueNames(), set[Path](), []
     with ThreadPoolExecutor(_HEADER_READERS) as pool:
         for start in range(0, len(candidates), 1024):  # in parts: a million waiting futures are no small thing
@@ -87,6 +97,11 @@ def collect(paths: Sequence[Path], *, extract_to: Path, limits: ImageLimits | No
                 else:
                     frames.append(_named(result, names.claim(printable(candidate.name), printable(candidate.parent))))
     return Collected(frames, gathering.rejected, gathering.skipped)
+
+
+def _is_below(path: Path, roots: Sequence[Path]) -> bool:
+    real = path.resolve()
+    return any(real.is_relative_to(root) for root in roots)
 
 
 class _Gathering:
@@ -163,6 +178,8 @@ def _inspect(candidate: _Candidate, limits: ImageLimits) -> NewFrame | Rejected:
         if reason:
             return Rejected(name, f"{name} {reason}.")
         info = read_info(name, path)
+        if info.width * info.height > limits.max_pixels:
+            return Rejected(name, f"{name} is too large: {info.width} x {info.height} pixels.")
         if not _looks_whole(path, info.format, path.stat().st_size):
             decode(name, path)
     except BadFrame as error:

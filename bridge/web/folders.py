@@ -11,6 +11,11 @@ from bridge.errors import Forbidden, InvalidRequest
 from bridge.settings import Settings
 
 
+def allowed_roots(settings: Settings) -> list[Path]:
+    """The folders of [server] server_folders, as they really are."""
+    return [Path(root).expanduser().resolve() for root in settings.server.server_folders]
+
+
 def allowed_path(text: str, settings: Settings) -> Path:
     """The real path that ``text`` names. Raises InvalidRequest, or Forbidden where it is not below an allowed folder.
 
@@ -21,7 +26,7 @@ def allowed_path(text: str, settings: Settings) -> Path:
         raise InvalidRequest(f"{text[:200]!r} is no absolute path.", hint="Paths on the server begin with /.")
     try:
         real = path.resolve()
-        roots = [Path(root).expanduser().resolve() for root in settings.server.server_folders]
+        roots = allowed_roots(settings)
     except (OSError, RuntimeError, ValueError) as error:
         raise InvalidRequest(f"{text[:200]!r} is no path.") from error
     if not any(real == root or root in real.parents for root in roots):

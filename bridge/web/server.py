@@ -15,7 +15,7 @@ from yarl import URL
 
 from bridge.app import App, open_app
 from bridge.errors import InvalidRequest
-from bridge.live_server import announce_server, withdraw_server
+from bridge.live_server import announce_server, live_server, withdraw_server
 from bridge.settings import Settings
 from bridge.web.dispatch import make_handler
 from bridge.web.errors import add_headers, answer_errors, answer_expect
@@ -31,6 +31,7 @@ from bridge.worker import Worker
 log = structlog.get_logger(__name__)
 
 PATIENCE_S = 10.0  # for answers in flight, at the end
+ANNOUNCE_EVERY_S = 2.0
 LINGER_S = 2.0  # for the rest of a body that was refused, so that the client reads the refusal
 
 
@@ -74,17 +75,28 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
         )
         await runner.setup()
         worker = asyncio.create_task(state.worker.run())
+        background = [worker]
         try:
             url = await _listen(runner, address, settings.server.port if port is None else port)
             announce_server(settings, url)
+            background.append(asyncio.create_task(_keep_announced(settings, url)))
             yield Serving(url, state)
         finally:
             withdraw_server(settings)
             state.closing.set()  # event streams end
-            worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
+            for task in background:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await runner.cleanup()
+
+
+async def _keep_announced(settings: Settings, url: str) -> None:
+    """Another server on the same data writes its own note; when that one has ended, ours has to stand there again."""
+    while True:
+        await asyncio.sleep(ANNOUNCE_EVERY_S)
+        if live_server(settings) is None:
+            announce_server(settings, url)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:

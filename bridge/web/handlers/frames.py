@@ -16,10 +16,9 @@ from adapters.frame import Frame, read_info
 from bridge.domain import Shape, StoredFrame, Task
 from bridge.errors import InvalidRequest, from_predictor
 from bridge.preview import draw
-from bridge.sources.archive import ARCHIVE_SUFFIX
 from bridge.sources.files import Collected
 from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
-from bridge.web.folders import allowed_path
+from bridge.web.folders import allowed_path, allowed_roots
 from bridge.web.paging import Paging, cut
 from bridge.web.reading import read_json
 from bridge.web.requests import ServerPaths, UploadQuery
@@ -40,7 +39,8 @@ async def add_frames(call: Call[UploadQuery, Nothing]) -> FramesAdded:
         body = await read_json(call.request, ServerPaths)
         settings = call.service.settings
         paths = await asyncio.to_thread(lambda: [allowed_path(text, settings) for text in body.server_paths])
-        found = await call.service.tasks.add_frames(task.id, paths, skip_known=call.query.skip_known)
+        roots = await asyncio.to_thread(allowed_roots, settings)
+        found = await call.service.tasks.add_frames(task.id, paths, skip_known=call.query.skip_known, within=roots)
         _check_some(found)
     else:
         found = await _add_uploaded(call, task)
@@ -65,7 +65,7 @@ async def _add_uploaded(call: Call[UploadQuery, Nothing], task: Task) -> Collect
     except BaseException:
         await asyncio.shield(asyncio.to_thread(_remove, kept))
         raise
-    await asyncio.to_thread(_remove_archives, kept, upload.alone)
+    await asyncio.to_thread(_remove_others, kept, {Path(frame.path) for frame in found.frames})
     return found
 
 
@@ -84,11 +84,13 @@ def _move(source: Path, target: Path) -> None:
     source.rename(target)
 
 
-def _remove_archives(folder: Path, alone: Sequence[Path]) -> None:
-    """Zips have been unpacked into the task's folder and are of no more use."""
-    for path in alone:
-        if path.suffix.lower() == ARCHIVE_SUFFIX:
-            (folder / path).unlink(missing_ok=True)
+def _remove_others(folder: Path, frames: set[Path]) -> None:
+    """Of what was uploaded only frames stay: not zips that were unpacked, nor what is no image or was there before."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in frames:
+            path.unlink(missing_ok=True)
+    if not any(path.is_file() for path in folder.rglob("*")):
+        _remove(folder)
 
 
 def _remove(folder: Path) -> None:

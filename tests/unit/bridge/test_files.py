@@ -271,3 +271,11 @@ def test_claimed_names_are_unique(some: list[str]) -> None:
 def test_printable_names_can_be_stored_and_printed(name: str) -> None:
     assert printable(name).isprintable()
     printable(name).encode()
+
+
+def test_images_of_more_pixels_than_allowed_are_named_and_left_out(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "large.png")
+    Image.new("RGB", (20, 10)).save(tmp_path / "small.png")
+    found = collect([tmp_path], extract_to=tmp_path / "unpacked", limits=ImageLimits(max_pixels=1000))
+    assert [frame.name for frame in found.frames] == ["small.png"]
+    assert [entry.reason for entry in found.rejected] == ["large.png is too large: 40 x 30 pixels."]

@@ -244,6 +244,27 @@ async def test_paths_outside_the_allowed_folders_are_refused(api: Api, path: str
     await api.error("POST", f"/v1/tasks/{task['id']}/frames", 403, "folder_not_allowed", body)
 
 
+async def test_a_link_inside_an_allowed_folder_leads_no_further_than_the_folder(api: Api) -> None:
+    secret, shared = api.folder / "secret.png", api.folder / "shared"
+    secret.write_bytes(picture(1))
+    (shared / "link.png").symlink_to(secret)
+    (shared / "real.png").write_bytes(picture(2))
+    (shared / "again.png").symlink_to(shared / "real.png")
+    task = await api.task()
+    answer = await api.call("POST", f"/v1/tasks/{task['id']}/frames", {"server_paths": [str(shared)]}, 201)
+    assert [entry["name"] for entry in answer["rejected"]] == ["link.png"]
+    assert set(await names(api, task["id"])) == {"again.png", "real.png"}
+
+
+async def test_of_an_upload_only_frames_stay_on_disk(api: Api) -> None:
+    task = await api.task()
+    await api.upload(task["id"], {"good.png": picture(1), "bad.png": b"text", "notes.txt": b"text"})
+    assert [path.name for path in left_on_disk(api) if path.is_file()] == ["good.png"]
+    files = {"good.png": picture(1), "new.png": picture(2)}
+    await api.upload(task["id"], files, query="?skip_known=true")
+    assert sorted(path.name for path in left_on_disk(api) if path.is_file()) == ["good.png", "new.png"]
+
+
 @pytest.mark.parametrize("path", ["relative", "{shared}/missing", "~"])
 async def test_paths_that_are_none_are_refused(api: Api, path: str) -> None:
     task = await api.task()
