@@ -13,7 +13,10 @@ from bridge.store.tables import idempotency_keys as keys
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is known of a key; ``status`` is None while its first request is at work in the process ``owner``."""
+    """What is known of a key; ``status`` is None while its first request is at work in the process ``owner``.
+
+    ``body_hash`` covers method, path and query as well.
+    """
 
     body_hash: str
     status: int | None

@@ -35,7 +35,7 @@ async def once(
         raise InvalidRequest(
             f"An {HEADER} has 1 to {MAX_KEY} printable ASCII characters and is given once.", hint="A UUID is usual."
         )
-    known = await _begin(store, operation, key, hashlib.sha256(await request.read()).hexdigest())
+    known = await _begin(store, operation, key, await _fingerprint(request))
     if known is not None:
         return web.Response(
             status=known.status or 200,
@@ -56,7 +56,13 @@ async def once(
     return response
 
 
-async def _begin(store: Store, operation: str, key: str, body_hash: str) -> rows.Kept | None:
+async def _fingerprint(request: web.Request) -> str:
+    """SHA-256 over method, path with query, and body: what must be alike for two requests to be the same one."""
+    body = await request.read()
+    return hashlib.sha256(f"{request.method} {request.path_qs}\n".encode() + body).hexdigest()
+
+
+async def _begin(store: Store, operation: str, key: str, fingerprint: str) -> rows.Kept | None:
     """What was answered before, or None where the key is ours from here on. Raises Conflict."""
     async with store.write() as connection:
         await rows.expire(connection, time.time() - EXPIRES_S)
@@ -65,9 +71,9 @@ async def _begin(store: Store, operation: str, key: str, body_hash: str) -> rows
             await rows.release(connection, operation, key)
             kept = None
         if kept is None:
-            await rows.reserve(connection, operation, key, body_hash, owner_here())
+            await rows.reserve(connection, operation, key, fingerprint, owner_here())
             return None
-    if kept.body_hash != body_hash:
+    if kept.body_hash != fingerprint:
         raise Conflict(
             f"This {HEADER} was used for another request.", hint="Use a new key.", code="idempotency_key_reused"
         )

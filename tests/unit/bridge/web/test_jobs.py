@@ -214,6 +214,16 @@ async def test_the_same_key_and_body_create_once_and_answer_alike(api: Api) -> N
     await api.error("POST", "/v1/tasks", 409, "idempotency_key_reused", other, headers=key)
 
 
+async def test_a_key_belongs_to_one_path(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=1)
+    jobs = [await api.ended((await api.job(task["id"], model["id"]))["id"]) for _ in range(2)]
+    key = {"Idempotency-Key": "ka"}
+    paths = [f"/v1/jobs/{job['id']}/apply" for job in jobs]
+    made = await api.call("POST", paths[0], {"threshold": 0.9}, 201, headers=key)
+    await api.error("POST", paths[1], 409, "idempotency_key_reused", {"threshold": 0.9}, headers=key)
+    assert await api.call("POST", paths[0], {"threshold": 0.9}, 201, headers=key) == made
+
+
 async def test_a_refused_request_leaves_its_key_free(api: Api) -> None:
     key = {"Idempotency-Key": "k"}
     body = {"target": 1, "model_id": 1}
