@@ -21,6 +21,8 @@ SAME_FORCE = 1.5  # the same for a label of the other kind of list, or another o
 COMPANY_FORCE = 6.0  # the same for the words that the vocabulary names as company
 TASK_POWER = 0.3  # softens the task's weight in the share of a link
 HINT_FORCE = 25.0  # the same for a path's folder or a remark in brackets: "bat (animal)"
+EXPRESSED, SAYING = 0.15, 0.1  # weight of a task's sense that it expresses; information of one that says something
+NONE_SHARE = 0.5  # of the odds that a meaning the task lacks is the one
 MOST_ROWS = 256  # of the task's senses of one node that are looked at, the heaviest: no list needs more
 NO_STEPS = np.empty((3, 0), np.int32)
 HINT_LEAST = 0.2  # information of the nearest common kind; a hint that shares less than that says nothing
@@ -143,6 +145,22 @@ def force_of_hints(senses: Senses) -> NDArray[np.float64]:
         np.maximum.at(closeness, rows - rows[0], common)
         force[rows[0] : rows[-1] + 1] = HINT_FORCE * closeness / max(float(closeness.max()), HINT_LEAST)
     return force
+
+
+def settle(links: Links, model: Senses, task: Senses) -> Links:
+    """The links with the model's meanings taken over what the task can express, and a share for what it cannot.
+
+    A task of animals makes an undecided leopard the animal: its other senses have nothing there to be matched with.
+    """
+    information = lexicon().information
+    wanted = np.zeros(len(information), np.bool_)
+    wanted[task.row_node[task.row_weight > EXPRESSED]] = True
+    wanted &= information > SAYING
+    hit = np.zeros(len(model.row_node), np.bool_)
+    hit[model.entry_row[wanted[model.entry_node]]] = True
+    covered = np.bincount(model.row_phrase, weights=model.row_weight * hit, minlength=len(model.phrases))
+    share = links.share / np.maximum(covered + NONE_SHARE * (1 - covered), 1e-6)[links.model_phrase]
+    return replace(links, share=np.minimum(share, 1.0))
 
 
 def link(model: Senses, task: Senses) -> Links:

@@ -78,6 +78,7 @@ class Lexicon:
         self._own_nodes: dict[str, int] = {}
         self._pinned: dict[str, list[int]] = {}
         self._own_hypernyms: dict[int, list[int]] = {}
+        self._taken_for: dict[int, list[int]] = {}
         self.company: dict[int, frozenset[str]] = {}
         self._apply(read_vocabulary(vocabulary))
         self.node_count = len(self._sizes) + len(self._own_nodes)
@@ -194,6 +195,8 @@ class Lexicon:
             if not reached:
                 break
             level = reached
+        for above in self._taken_for.get(node, ()):  # this very thing, not its kinds
+            steps.setdefault(above, 1)
         return steps
 
     def _above(self, node: int) -> Sequence[int]:
@@ -225,6 +228,8 @@ class Lexicon:
                 node = self._meaning(child)
                 if node != parent:
                     self._own_hypernyms.setdefault(node, []).append(parent)
+        for below, above in vocabulary.taken_for:
+            self._taken_for.setdefault(self._meaning(below), []).append(self._meaning(above))
         for reference, words in vocabulary.company.items():
             self.company[self._meaning(reference)] = frozenset(words)
         self._pin_kinds(vocabulary)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Real
 
 from labelmatch.kinds import UNTYPED, compatible
 from labelmatch.normalize import fold, kept
@@ -40,12 +41,12 @@ def suggest(
     translations: {language: {word: English word}}; None means our table of the COCO names, {} means none.
     embed: names to vectors, see `labelmatch.semantic`; with it, names that no other tier matches are compared too.
 
-    Raises ValueError for something that is not a label, for a `min_score` outside 0 to 1 and for a list of more than
-    50,000 labels. Finding nothing is a result: []. Names may be anything: blank ones, and those that name no object
-    (`background`, `LABEL_0`), match an identical name only.
+    Raises ValueError for something that is not a label, for options of another form, for a `min_score` outside 0 to 1
+    and for a list of more than 50,000 labels. Finding nothing is a result: []. Names may be anything: blank ones, and
+    those that name no object (`background`, `LABEL_0`), match an identical name only.
     """
-    if not 0 <= min_score <= 1:
-        raise ValueError(f"min_score must be between 0 and 1, not {min_score}")
+    learned = list(learned) if isinstance(learned, Iterable) else learned
+    check_options(min_score, learned, translations)
     model, task = checked(model_labels, "model_labels"), checked(task_labels, "task_labels")
     if not model or not task:
         return []
@@ -55,6 +56,21 @@ def suggest(
     found = find_candidates(mine, theirs, min_score, embed, fitting(model, task, mine, theirs, said))
     found.update((pair, LEARNED) for pair, accepted in said.items() if accepted)
     return ranked(found, model, task, dict.fromkeys(name_of(label) for label in model_labels), min_score)
+
+
+def check_options(min_score: object, learned: object, translations: object) -> None:
+    """What is not a label is checked too, so that a mistake is a sentence."""
+    if isinstance(min_score, bool) or not isinstance(min_score, Real) or not 0 <= float(min_score) <= 1:
+        raise ValueError(f"min_score must be a number between 0 and 1, not {min_score!r:.80}")
+    if not isinstance(learned, Collection) or not all(isinstance(pair, LearnedPair) for pair in learned):
+        raise ValueError("learned must be a list of LearnedPair(model_label, task_label, accepted)")
+    if not all(isinstance(name, str) for pair in learned for name in (pair.model_label, pair.task_label)):
+        raise ValueError("the labels of a learned pair must be strings")
+    tables = translations.values() if isinstance(translations, Mapping) else [translations]
+    words = [word for table in tables if isinstance(table, Mapping) for item in table.items() for word in item]
+    fits = all(isinstance(table, Mapping) for table in tables) and all(isinstance(word, str) for word in words)
+    if translations is not None and not (fits and isinstance(translations, Mapping)):
+        raise ValueError("translations must be {language: {word: English word}}")
 
 
 def checked(labels: Sequence[str | Label], argument: str) -> list[Label]:

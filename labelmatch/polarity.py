@@ -27,6 +27,8 @@ def polarity(words: str) -> tuple[Polarity, str]:
     The words are lower case with single spaces. What is positive comes back as it is.
     """
     tokens = words.split()
+    if len(tokens) > 1 and lexicon().find(words):  # a "no entry sign" is a thing
+        tokens = []
     if not WRONG.isdisjoint(tokens):
         return "wrong", thing(tokens, WRONG) or words
     denials = [index for index, token in enumerate(tokens) if token in ABSENT]
@@ -39,11 +41,8 @@ def polarity(words: str) -> tuple[Polarity, str]:
         bare = unglued_denial(token, last=index == len(tokens) - 1)
         if bare:
             return "absent", thing([*tokens[:index], bare, *tokens[index + 1 :]], ABSENT) or words
-    for pattern in (CHINESE, JAPANESE):
-        bare = pattern.sub("", words)
-        if bare != words:
-            return "absent", bare
-    return "", words
+    bare = JAPANESE.sub("", CHINESE.sub("", words))
+    return "" if bare == words else "absent", bare
 
 
 def thing(tokens: Sequence[str], besides: frozenset[str]) -> str:

@@ -23,6 +23,7 @@ SYNONYM = 0.95
 HYPERNYM = 0.9
 LAST_WORDS = 0.58  # of a task label that adds words to the model's in front
 ENDS_WITH = 0.75  # of one that is the last words of a compound that nobody knows
+MADE_OF = 0.6  # of a material in front: a plastic bottle is of plastic
 REORDERED = 0.9  # the same words in another order
 WORDS_WITHIN, WORD_WITHIN = 0.6, 0.45  # several of its words, or one, somewhere within the model's label
 FUZZY = 0.85
@@ -32,6 +33,7 @@ TAKEN = 0.8  # where another model label has the task label's own name
 SAME_LEVEL = 0.95
 TAKEN_ALL, TAKEN_ALL_NAMESAKE = 0.65, 0.8
 SHORT_LIST = 10  # labels
+FEW_LEFT = 1  # a task label that alone has no namesake is for what is left over
 
 NARROWER = 0.01  # a narrower kind that is worth showing is at least so much ahead of a broader one
 STEP = 0.018  # off per step between a thing and its kind

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from labelmatch import context, fuzzy, scores, semantic
 from labelmatch.lexicon import lexicon
+from labelmatch.normalize import MATERIALS
 from labelmatch.readings import Reading
 from labelmatch.types import DISPLAY_SCORE
 
@@ -65,6 +66,8 @@ def namesakes(found: Candidates, models: int, tasks: int) -> Namesakes:
     taken = {other: index for index, other in pairs}
     named = len({index for index, _ in pairs})
     common, rare = (scores.level(named, models, len(taken), tasks, namesake) for namesake in (True, False))
+    if tasks - len(taken) <= scores.FEW_LEFT:
+        rare = 1.0
     return Namesakes(taken, common, rare)
 
 
@@ -146,7 +149,7 @@ def by_meaning(
     """Synonyms, kinds, and head nouns of compounds, through the lexicon."""
     words = frozenset(word for reading in (*model, *task) for word in reading.company)
     mine, theirs = context.weigh([context.lay_out(readings) for readings in (model, task)], words)
-    links = context.link(mine, theirs)
+    links = context.settle(context.link(mine, theirs), mine, theirs)
     values = scores.of_links(links, mine, theirs)
     rows = likeliest(links, values, floor)
     columns = (links.model_phrase[rows], links.task_phrase[rows], links.steps[rows], values[rows], links.node[rows])
@@ -273,6 +276,8 @@ def shared(model: Reading, task: Reading) -> tuple[float, Callable[[], str]]:
         return scores.REORDERED, lambda: f"the same words: {model.short}, {task.short}"
     if task.singular in model.tails:
         return scores.ENDS_WITH, lambda: f"{model.short} ends with {task.short}"
+    if task.singular in MATERIALS and model.singular.startswith(task.singular):
+        return scores.MADE_OF, lambda: f"{model.short} is of {task.short}"
     value = scores.WORDS_WITHIN if len(task.word_set) > 1 else scores.WORD_WITHIN
     return value, lambda: f"{model.short} has {task.short} in it"
 

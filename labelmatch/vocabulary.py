@@ -21,6 +21,7 @@ class Vocabulary:
 
     synonyms: list[tuple[str, ...]] = field(default_factory=list)
     kinds: list[Kind] = field(default_factory=list)
+    taken_for: list[tuple[str, str]] = field(default_factory=list)
     company: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -28,7 +29,10 @@ def read_vocabulary(path: Path) -> Vocabulary:
     """Parse the file; a line that says nothing is a ValueError with its number."""
     vocabulary = Vocabulary()
     for number, line in logical_lines(path.read_text(encoding="utf-8")):
-        if "~" in line:
+        if "~<" in line:
+            child, parent = line.split("~<")
+            vocabulary.taken_for.append((child.strip(), parent.strip()))
+        elif "~" in line:
             sense, words = line.split("~")
             vocabulary.company[sense.strip()] = phrases(words, ",")
         elif "<" in line:

@@ -51,6 +51,20 @@ def match(model: str, *task: str) -> str | None:
         ("Chihuahua", "dog", "hypernym", False),
         ("rider", "person", "hypernym", False),
         ("angry bird", "bird", "head noun", False),
+        ("red zyxx", "zyxx", "head noun", False),
+        ("green-glass", "glass", "head noun", False),
+        ("wall-brick", "brick", "head noun", False),
+        ("traffic light red", "red traffic light", "head noun", False),
+        ("traffic light red", "red light", "head noun", False),
+        ("lionMale", "lion", "head noun", False),
+        ("Tomato___Late_blight", "tomato", "head noun", False),
+        ("Corn_(maize)___healthy", "corn", "head noun", False),
+        ("bycicle", "bicycle", "fuzzy", False),
+        ("gloevs", "gloves", "fuzzy", False),
+        ("persom", "person", "fuzzy", False),
+        ("diningtable", "Esstisch", "translation", False),
+        ("perros", "dog", "translation", False),
+        ("angry", "anger", "synonym", False),
         ("cup of coffee", "cup", "head noun", False),
         ("traffic light red", "traffic light", "head noun", False),
         ("wall-brick", "wall", "head noun", False),
@@ -104,6 +118,10 @@ def test_reason(model: str, task: str, reason: str) -> None:
         ("left arrow key", "right arrow key"),
         ("toaster", "person"),
         ("hot dog", "dog"),
+        ("dog", "hot dog"),
+        ("bear", "teddy bear"),
+        ("rider", "pedestrian"),
+        ("lionMale", "human"),
         ("", "car"),
         ("🚗", "car"),
     ],
@@ -299,11 +317,19 @@ class TestEmbeddings:
         (["car"], [None], {}),
         (["car"], ["car"], {"min_score": 2}),
         (["car"], ["car"], {"min_score": float("nan")}),
+        (["car"], ["car"], {"min_score": None}),
+        (["car"], ["car"], {"min_score": "a"}),
+        (["car"], ["car"], {"learned": None}),
+        (["car"], ["car"], {"learned": [("a", "b", True)]}),
+        (["car"], ["car"], {"learned": [LearnedPair("a", 1)]}),  # type: ignore[arg-type]
+        (["car"], ["car"], {"translations": "abc"}),
+        (["car"], ["car"], {"translations": {"x": None}}),
+        (["car"], ["car"], {"translations": {"x": {1: 2}}}),
         ([str(n) for n in range(50_001)], ["car"], {}),
     ],
 )
-def test_refused(model: object, task: object, options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"label|min_score"):
+def test_refused(model: object, task: object, options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"label|min_score|learned|translations"):
         suggest(model, task, **options)  # type: ignore[arg-type]
 
 
