@@ -25,6 +25,9 @@ MAX_CELLS = 4_000_000  # pairs compared at once: 4 MB of scores
 SWAPPED = 2  # substitutions that letters in the wrong order may look like
 MOST_ALIKE = 20  # of one name's lookalikes that are looked at
 MAX_PAIRS = 100_000_000  # pairs compared in all, some seconds; lists beyond that are compared by meaning only
+EDITS_OF_LENGTH = np.array(
+    [next((edits for letters, edits in EDITS if length >= letters), 0) for length in range(MAX_LENGTH + 1)], np.uint8
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ def lookalikes(model: Sequence[str], task: Sequence[str]) -> list[Lookalike]:
         return []
     glued_rows = [model[i].replace(" ", "") for i in rows]
     glued_columns = [task[i].replace(" ", "") for i in columns]
+    lengths = [np.array([len(word) for word in words], np.int64) for words in (glued_rows, glued_columns)]
     found = []
     chunk = max(1, MAX_CELLS // len(columns))
     for begin in range(0, len(rows), chunk):
@@ -57,7 +61,7 @@ def lookalikes(model: Sequence[str], task: Sequence[str]) -> list[Lookalike]:
             score_cutoff=EDITS[0][1],
             dtype=np.uint8,
         )
-        for row, column in most_alike(near):
+        for row, column in most_alike(near, lengths[0][begin : begin + chunk], lengths[1]):
             one, other = rows[begin + row], columns[column]
             if same_word(model[one], task[other]):
                 found.append(Lookalike(one, other, likeness(glued_rows[begin + row], glued_columns[column])))
@@ -85,13 +89,16 @@ def likeness(one: str, other: str) -> float:
 
 def allowed(one: str, other: str) -> int:
     """How many slips one makes in a word of this length."""
-    length = max(len(one), len(other))
-    return next((edits for letters, edits in EDITS if length >= letters), 0)
+    return int(EDITS_OF_LENGTH[max(len(one), len(other))])
 
 
-def most_alike(near: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """(row, column) of what is near at all, and of each row the nearest ones only."""
+def most_alike(
+    near: NDArray[np.uint8], row_lengths: NDArray[np.int64], column_lengths: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """(row, column) of what is near enough for its length, and of each row the nearest ones only."""
     rows, columns = np.nonzero(near <= EDITS[0][1])
+    enough = near[rows, columns] <= EDITS_OF_LENGTH[np.maximum(row_lengths[rows], column_lengths[columns])]
+    rows, columns = rows[enough], columns[enough]
     best = np.lexsort((columns, near[rows, columns], rows))
     rank = np.arange(len(best)) - np.searchsorted(rows, rows)
     rows, columns = rows[best][rank < MOST_ALIKE], columns[best][rank < MOST_ALIKE]

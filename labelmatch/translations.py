@@ -63,10 +63,10 @@ def dictionary(translations: Translations) -> Dictionary:
 
 def of_plural(word: str, words: Dictionary) -> tuple[Translation, ...]:
     """The translations of a word without a plural's ending, where English has no such word: "perros"."""
-    if len(word) < LEAST_PLURAL or lexicon().find(word):
+    if len(word) < LEAST_PLURAL:
         return ()
-    stems = (word.removesuffix(ending) for ending in PLURALS if word.endswith(ending))
-    return next((words[stem] for stem in stems if stem in words), ())
+    stem = next((word[: -len(end)] for end in PLURALS if word.endswith(end) and word[: -len(end)] in words), None)
+    return words[stem] if stem and not lexicon().find(word) else ()
 
 
 def translate(labels: Sequence[Parsed], words: Dictionary) -> dict[str, Translation]:
