@@ -70,6 +70,7 @@ ERROR_CODES: dict[str, str] = {
 }
 assert {code for _, _, code in PREDICTOR_STATUS} <= ERROR_CODES.keys()
 
+_BEGUN = "hubbridge.begun"  # of a request: its answer, once that goes out
 _HEADERS = {
     "Server": "hubbridge",
     "X-Content-Type-Options": "nosniff",
@@ -116,6 +117,30 @@ def _of_http(error: web.HTTPException, request: web.Request) -> web.Response:
     return as_response(refusal)
 
 
+def _of(error: Exception, request: web.Request) -> web.Response:
+    """Any error as an answer; what went wrong here is logged."""
+    if isinstance(error, BridgeError):
+        if error.status >= 500:
+            log.warning("request failed", path=request.path, code=error.code, error=error.message)
+        return as_response(error)
+    if isinstance(error, web.HTTPException):
+        return _of_http(error, request)
+    log.error("request failed unexpectedly", method=request.method, path=request.path, exc_info=error)
+    hint = "This is a defect of Hubbridge; its log says more."
+    return as_response(BridgeError("Something unexpected went wrong.", hint=hint))
+
+
+def _broken_off(error: Exception, request: web.Request, begun: web.StreamResponse) -> web.StreamResponse:
+    """An answer that failed after its first byte: a second one would stand in its middle, so the connection ends."""
+    if isinstance(error, ConnectionError):
+        log.info("the client left in the middle of its answer", path=request.path)
+    else:
+        log.error("an answer broke off", method=request.method, path=request.path, exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
+    return begun
+
+
 async def answer_expect(request: web.Request) -> web.StreamResponse | None:
     """What a client hears that asks before it sends its body: go on, or 417 for another question."""
     if request.headers["Expect"].lower() == "100-continue":
@@ -137,18 +162,11 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         check_origin(request)
         response = await handler(request)
-    except BridgeError as error:
-        if error.status >= 500:
-            log.warning("request failed", path=request.path, code=error.code, error=error.message)
-        response = as_response(error)
-    except web.HTTPException as error:
-        response = _of_http(error, request)
-    except ConnectionError:
-        raise  # the client has gone in the middle of its answer; aiohttp drops the connection
-    except Exception:
-        log.exception("request failed unexpectedly", method=request.method, path=request.path)
-        hint = "This is a defect of Hubbridge; its log says more."
-        response = as_response(BridgeError("Something unexpected went wrong.", hint=hint))
+    except Exception as error:
+        begun = request.get(_BEGUN)
+        if begun is None and isinstance(error, ConnectionError):
+            raise  # the client has gone before its answer; aiohttp drops the connection
+        response = _of(error, request) if begun is None else _broken_off(error, request, begun)
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
     known_method = request.method if resource is not None else "any"
@@ -158,7 +176,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     return response
 
 
-async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Before any answer goes out: it is not to be sniffed, embedded elsewhere or kept by caches."""
+    request[_BEGUN] = response
     for name, value in _HEADERS.items():
         response.headers[name] = value

@@ -13,10 +13,14 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import structlog
 from aiohttp import web
 
 from bridge.domain import Job, JobState
+from bridge.errors import BridgeError
 from bridge.jobs import Jobs
+
+log = structlog.get_logger(__name__)
 
 POLL_S = 0.3
 HEARTBEAT_S = 15.0
@@ -66,6 +70,7 @@ def _data(job: Job, speed: float) -> str:
 async def stream_events(request: web.Request, jobs: Jobs, job_id: int, closing: asyncio.Event) -> web.StreamResponse:
     """Send ``state`` when the state changes and ``progress`` when the counts do, until the job ends.
 
+    What goes wrong after the first byte is sent as ``error``, with code, message and hint, and ends the stream.
     204 where the client has seen the end already, which tells an EventSource not to come back. Raises NotFound.
     """
     job = await jobs.get(job_id)
@@ -77,7 +82,12 @@ async def stream_events(request: web.Request, jobs: Jobs, job_id: int, closing: 
     await response.prepare(request)
     try:
         await response.write(b"retry: 1000\n\n")
-        await _follow(response, jobs, job, seen, closing)
+        try:
+            await _follow(response, jobs, job, seen, closing)
+        except BridgeError as error:  # the job was removed, or the database is away
+            log.warning("a stream of events ended early", job=job_id, code=error.code, error=error.message)
+            data = json.dumps(error.as_json()["error"], separators=(",", ":"))
+            await response.write(f"event: error\ndata: {data}\n\n".encode())
         await response.write_eof()
     except ConnectionError:
         pass  # the client has left, and the job does not care

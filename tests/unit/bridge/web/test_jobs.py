@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import FormData
 
+from bridge.errors import NotFound
+from bridge.jobs import Jobs
 from bridge.web import events
 from tests.unit.bridge.web.conftest import Api
 
@@ -201,6 +204,27 @@ async def test_a_client_that_leaves_the_stream_harms_nothing(api: Api, slow: asy
     slow.set()
     assert (await api.ended(job["id"]))["state"] == "succeeded"
     assert await api.call("GET", "/healthz") == {"status": "ok"}
+
+
+async def test_a_stream_whose_job_is_removed_ends_with_an_error_event(
+    api: Api, slow: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, task = await api.model(), await api.task(pictures=1)
+    job = await api.job(task["id"], model["id"])
+    await running(api, job["id"])
+    async with api.session.get(f"{api.server.url}/v1/jobs/{job['id']}/events") as response:
+        while await response.content.readline() != b"event: state\n":
+            pass
+        with monkeypatch.context() as patch:
+            patch.setattr(Jobs, "get", AsyncMock(side_effect=NotFound("There is no job 1.", hint="It was removed.")))
+            rest = await response.text()
+    assert "HTTP/" not in rest
+    kind, data = rest.strip().split("\n\n")[-1].splitlines()
+    assert kind == "event: error"
+    expected = {"code": "not_found", "message": "There is no job 1.", "hint": "It was removed."}
+    assert json.loads(data.removeprefix("data: ")) == expected
+    slow.set()
+    assert (await api.ended(job["id"]))["state"] == "succeeded"
 
 
 async def test_the_same_key_and_body_create_once_and_answer_alike(api: Api) -> None:

@@ -8,9 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession, web
+from structlog.testing import capture_logs
 
+from bridge.errors import NotFound
 from bridge.live_server import FILE_NAME, announce_server, live_server, withdraw_server
+from bridge.web.handlers import annotated
 from bridge.web.openapi import errors_of, make_document
 from bridge.web.routes import ROUTES
 from bridge.web.server import serving
@@ -136,3 +139,27 @@ async def test_a_model_that_hung_is_named_by_readyz_until_it_is_loaded_anew(api:
     assert "rt-detr" in ready["reason"]
     memory._hung.clear()
     assert await api.call("GET", "/readyz") == {"status": "ready", "reason": None}
+
+
+@pytest.mark.parametrize(
+    ("cause", "event"),
+    [
+        (RuntimeError("a defect"), "an answer broke off"),
+        (NotFound("gone"), "an answer broke off"),
+        (ConnectionResetError("left"), "the client left in the middle of its answer"),
+    ],
+)
+async def test_an_answer_that_fails_in_its_middle_gets_no_second_one_and_one_line_in_the_log(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cause: Exception, event: str
+) -> None:
+    async def breaks(path: Path, response: web.StreamResponse) -> None:
+        await response.write(b"{")
+        raise cause
+
+    await api.task(pictures=1)
+    monkeypatch.setattr(annotated, "_send", breaks)
+    with capture_logs() as lines, pytest.raises(ClientError):
+        await api.raw("GET", "/v1/tasks/1/export")
+    assert [line["event"] for line in lines] == [event]
+    assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
+    assert await api.call("GET", "/healthz") == {"status": "ok"}
