@@ -105,7 +105,7 @@ def weigh(both: Sequence[Senses], words: frozenset[str]) -> list[Senses]:
         mass = senses.row_weight * count[senses.row_phrase]
         same += np.bincount(senses.row_node, weights=mass, minlength=known.node_count)
         crowd += np.bincount(senses.entry_node, weights=mass[senses.entry_row], minlength=known.node_count)
-    favoured = {node: len(company & words) for node, company in known.company.items()}
+    favoured = {node: len(company & words) for node, company in known.company.items() if not company.isdisjoint(words)}
     return [reweigh(senses, crowd, same, favoured) for senses in both]
 
 
@@ -121,7 +121,7 @@ def reweigh(senses: Senses, crowd: NDArray[np.float64], same: NDArray[np.float64
     if favoured:
         table = np.zeros(len(information))
         for node, count in favoured.items():
-            table[node] = min(count, 3) / 3 + (0.5 if count else 0.0)
+            table[node] = min(count, 3) / 3 + 0.5
         force += COMPANY_FORCE * table[senses.row_node]
     if any(senses.hints):
         force += force_of_hints(senses)
