@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.base import ModelCard
 
-LABEL_TYPES = ("any", "rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag")
+LABEL_TYPES = ("any", "rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag", "polyline", "cuboid")
+HAND_DRAWN_TYPES = ("polyline", "cuboid")  # CVAT has them; no model here fills them
 
 
 class Source(StrEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import labelmatch
-from bridge.domain import TaskLabel
+from bridge.domain import HAND_DRAWN_TYPES, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import shared_attributes, shared_joints
 from bridge.model_labels import of_task, typed
@@ -77,7 +77,7 @@ def match_labels(
     theirs = {label.name: label for label in task_labels}
     suggestions = labelmatch.suggest(
         mine,
-        [of_task(label) for label in task_labels],
+        [of_task(label) for label in task_labels if label.type not in HAND_DRAWN_TYPES],
         learned=[labelmatch.LearnedPair(*pair) for pair in _last_words(learned, theirs)],
         min_score=min_score,
     )

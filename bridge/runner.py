@@ -357,7 +357,7 @@ class Runner:
         if finished and failed / finished > self.plan.max_failure_rate:
             self._fail(
                 f"{failed} of {finished} frames failed, more than the {self.plan.max_failure_rate:.0%} allowed; "
-                "`hubbridge job show --failed` lists them."
+                f"`hubbridge job show {self.sink.lease.job_id} --failed` lists them."
             )
 
 

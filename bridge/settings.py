@@ -28,6 +28,11 @@ from bridge.errors import InvalidRequest
 
 APP = "hubbridge"
 PREFIX = "HUBBRIDGE_"
+ASYNC_DRIVERS = {  # the URLs that people write -> the drivers that we use
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
 CONFIG_VARIABLE = "HUBBRIDGE_CONFIG"
 FILE_NAME = "config.toml"
 
@@ -63,7 +68,11 @@ class StorageSettings(Section):
     @property
     def sqlalchemy_url(self) -> str:
         """``database_url``, or that of the SQLite file in ``folder``."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.folder / 'hubbridge.db'}"
+        url = self.database_url or f"sqlite:///{self.folder / 'hubbridge.db'}"
+        for scheme, driver in ASYNC_DRIVERS.items():
+            if url.startswith(f"{scheme}:"):
+                return url.replace(scheme, driver, 1)
+        return url
 
 
 class ModelsSettings(Section):
@@ -97,6 +106,11 @@ class HuggingFaceSettings(Section):
     def base_url(self) -> str:
         """The hub to ask, without a slash at the end."""
         return (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+    @property
+    def host(self) -> str:
+        """``host`` or ``host:port`` of that hub, as tokens are kept for it."""
+        return self.base_url.partition("//")[2].partition("/")[0]
 
 
 class RoboflowSettings(Section):

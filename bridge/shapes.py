@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Detections, Geometry, Mask, Polygon, RotatedRectangle, Skeleton, WholeFrame
-from bridge.domain import LabelAttribute, Shape, Source, TaskLabel
+from bridge.domain import HAND_DRAWN_TYPES, LabelAttribute, Shape, Source, TaskLabel
 from bridge.fit import UNKNOWN, Fit
 from bridge.masks import mask_from_polygon, mask_to_polygons
 
@@ -49,6 +49,8 @@ def above(detections: Detections, threshold: float, label_thresholds: Mapping[st
 
 def can_become(shape_type: str, label_type: str) -> bool:
     """Whether a model's ``shape_type`` makes shapes of a label of ``label_type``."""
+    if label_type in HAND_DRAWN_TYPES:
+        return False
     if label_type == "skeleton" or shape_type == "tag":
         return label_type == shape_type or (shape_type == "tag" and label_type == "any")
     return True

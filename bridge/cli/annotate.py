@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,10 @@ def annotate(
         from bridge.cli.progress import run_job  # noqa: PLC0415
         from bridge.cli.references import find_or_add  # noqa: PLC0415
         from bridge.errors import BridgeError  # noqa: PLC0415
+        from bridge.formats.writing import check_place  # noqa: PLC0415
 
-        formats.find(format_name)  # refused before any work is done
+        formats.find(format_name)  # refused before any work is done, and so is a place that cannot be written
+        await asyncio.to_thread(check_place, out)
         registered = await find_or_add(service, model)
         target, found, is_new = await _task(service, task, images, labels, registered)
         show_rejected(found, json)

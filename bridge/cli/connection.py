@@ -12,6 +12,7 @@ from bridge.cli.session import Json, run
 
 if TYPE_CHECKING:
     from bridge.app import App
+    from bridge.domain import Connection
 
 app = typer.Typer(
     help="Accounts at model hubs and annotation tools; secrets go in and never come out.", no_args_is_help=True
@@ -51,7 +52,12 @@ def add(
         secret = typer.prompt("Token", hide_input=True)
     else:
         secret = sys.stdin.readline().strip()
-    stored = run(context, lambda service: service.registry.connect(kind, host or default_host, secret.strip()))
+
+    async def work(service: App) -> Connection:
+        meant = host or (service.settings.huggingface.host if kind == "huggingface" else default_host)
+        return await service.registry.connect(kind, meant, secret.strip())
+
+    stored = run(context, work)
     if json:
         print_json({"connection": stored})
     else:

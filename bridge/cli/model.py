@@ -61,6 +61,8 @@ def add(
         print_json({"model": model, "new": new})
         return
     say(f"Registered {model.name}." if new else f"{model.name} is registered already, at the same revision.", "bold")
+    if name is not None and name != model.name:
+        say(f"It keeps its name; change it with: hubbridge model set {model.name} --name {name}", "yellow")
     show_model(model)
 
 

@@ -106,6 +106,7 @@ def show_model(model: Model) -> None:
             ("shapes", ", ".join(card.shape_types)),
             ("runs", "here, on " + card.engine if card.engine != "hosted" else "at its host"),
             ("licence", card.licence or "not stated"),
+            ("gated", "yes: its terms were accepted with an account" if card.gated else ""),
             ("weights", megabytes(card.weights_bytes)),
             ("threshold", model.threshold),
             ("files", "here" if model.fetched else "not downloaded yet"),

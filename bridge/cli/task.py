@@ -214,7 +214,9 @@ def remove(
         return await service.tasks.find(task)
 
     found = run(context, find)
-    if not yes and not json:
+    if json and not yes:
+        raise typer.BadParameter("--json asks nothing, so it needs --yes here", param_hint="--yes")
+    if not yes:
         typer.confirm(
             f"Remove {found.name} with {count(found.shape_count, 'shape')}? This cannot be undone", abort=True
         )

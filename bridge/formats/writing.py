@@ -91,6 +91,12 @@ class PendingPath:
             self.path.unlink(missing_ok=True)
 
 
+def check_place(path: Path) -> None:
+    """Raise InvalidRequest where nothing could be written to ``path``; nothing stays behind."""
+    folder = path.is_dir() and not any(path.iterdir())
+    PendingPath(path, folder=folder).discard()
+
+
 def write_all(writer: Writer, frames: Iterable[Annotated]) -> ExportSummary:
     """Everything through one writer; its file is whole or absent."""
     try:

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.errors import InvalidRequest
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels, replaced
+from bridge.shapes import can_become
 from bridge.task_labels import parse_labels
 from labelmatch import Suggestion
 
@@ -120,3 +121,10 @@ def test_a_suggestion_without_score_enough_is_only_an_alternative() -> None:
     weak = Suggestion("a", "b", 0.4, "guessed", accepted=False, tier="fuzzy")
     assert accepted_pairs([LabelMatch("a", weak)], {}, accept_suggestions=0.5) == {}
     assert accepted_pairs([LabelMatch("a", weak)], {}, accept_suggestions=0.4) == {"a": "b"}
+
+
+def test_labels_that_only_people_draw_are_kept_and_matched_by_no_model() -> None:
+    task = parse_labels("car:cuboid,lane:polyline,person")
+    assert [label.type for label in task] == ["cuboid", "polyline", "any"]
+    assert [match.best for match in match_labels(["car", "lane"], task)] == [None, None]
+    assert not can_become("rectangle", "cuboid")

@@ -98,7 +98,7 @@ def test_colours_are_the_same_every_time_and_differ_from_label_to_label() -> Non
         ("car,,bus", "empty name"),
         ("car,bus,car", "two labels named 'car'"),
         ("x" * 65, "longer than 64"),
-        ("car:cuboid", "'car' has the unknown type 'cuboid'"),
+        ("car:blob", "'car' has the unknown type 'blob'"),
         ("person:skeleton", "'person' is a skeleton"),
         ("a\x00b", "cannot be printed"),
         ("missing.txt", "no label file missing.txt"),
