@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import structlog
 from aiohttp import HttpVersion11, web
@@ -70,7 +71,7 @@ ERROR_CODES: dict[str, str] = {
 }
 assert {code for _, _, code in PREDICTOR_STATUS} <= ERROR_CODES.keys()
 
-_BEGUN = "hubbridge.begun"  # of a request: its answer, once that goes out
+_begun: ContextVar[web.StreamResponse | None] = ContextVar("begun")  # the request's answer, once that goes out
 _HEADERS = {
     "Server": "hubbridge",
     "X-Content-Type-Options": "nosniff",
@@ -159,11 +160,12 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     """The outermost layer: foreign pages are refused, errors become JSON, and what happened is counted."""
     metrics = request.app[STATE].metrics
     started = time.perf_counter()
+    _begun.set(None)  # a connection's requests share a context
     try:
         check_origin(request)
         response = await handler(request)
     except Exception as error:
-        begun = request.get(_BEGUN)
+        begun = _begun.get()
         if begun is None and isinstance(error, ConnectionError):
             raise  # the client has gone before its answer; aiohttp drops the connection
         response = _of(error, request) if begun is None else _broken_off(error, request, begun)
@@ -176,8 +178,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     return response
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Before any answer goes out: it is not to be sniffed, embedded elsewhere or kept by caches."""
-    request[_BEGUN] = response
+    _begun.set(response)
     for name, value in _HEADERS.items():
         response.headers[name] = value
