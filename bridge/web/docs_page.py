@@ -49,10 +49,18 @@ def render_page(document: Json) -> str:
     return "".join(parts)
 
 
+def _shape(parameter: Json) -> Json:
+    """Its schema, which stands deeper where its value is JSON."""
+    if "content" in parameter:
+        (parameter,) = parameter["content"].values()
+    shape: Json = parameter["schema"]
+    return shape
+
+
 def _operation(method: str, path: str, operation: Json) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(p['name'])}</code></td><td>{escape(p['in'])}</td>"
-        f"<td>{escape(p.get('description', ''))} {_schema(p['schema'])}</td></tr>"
+        f"<td>{escape(p.get('description', ''))} {_schema(_shape(p))}</td></tr>"
         for p in operation["parameters"]
     )
     table = f"<table><tr><th>Parameter</th><th>In</th><th></th></tr>{rows}</table>" if rows else ""

@@ -154,7 +154,7 @@ def _path_parameters(route: AnyRoute) -> list[Json]:
 
 
 def _query_parameters(route: AnyRoute) -> list[Json]:
-    schema = route.query.model_json_schema()
+    schema = route.query.model_json_schema(ref_template=_REF)
     definitions = schema.get("$defs", {})
     found = []
     for name, field in schema.get("properties", {}).items():
@@ -165,7 +165,11 @@ def _query_parameters(route: AnyRoute) -> list[Json]:
             shape = {**variant, **{key: value for key, value in shape.items() if value is not None}}
         if "$ref" in shape:
             shape = {"type": "string", "enum": definitions[shape["$ref"].rpartition("/")[2]]["enum"]}
-        parameter: Json = {"name": name, "in": "query", "required": False, "schema": shape}
+        parameter: Json = {"name": name, "in": "query", "required": False}
+        if "contentSchema" in shape:
+            parameter["content"] = {shape["contentMediaType"]: {"schema": shape["contentSchema"]}}
+        else:
+            parameter["schema"] = shape
         if "description" in field:
             parameter["description"] = field["description"]
         found.append(parameter)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_validator
 
 from bridge.connection_kinds import Kind
-from bridge.domain import FrameState, JobState, Source
+from bridge.domain import FrameState, JobState, Region, Source
 from bridge.dry_run import MOST_FRAMES
 from bridge.web.paging import Paging
 from labelmatch import DISPLAY_SCORE
@@ -158,10 +158,25 @@ class AddMapping(Body):
     )
 
 
+def _nothing_blank(prompts: dict[str, list[str]]) -> dict[str, list[str]]:
+    if any(not text.strip() for label, texts in prompts.items() for text in (label, *texts)):
+        raise ValueError("a label or a text is blank")
+    return prompts
+
+
+Prompts = Annotated[dict[LabelName, list[Name]], Field(min_length=1, max_length=1000), AfterValidator(_nothing_blank)]
+
+
 class PredictQuery(Body):
     threshold: Fraction | None = Field(default=None, description="Least score. Without it: the model's threshold.")
     max_detections: int = Field(default=300, ge=1, le=1000, description="Most shapes, best first.")
     masks_as_polygons: bool = False
+    roi: Json[Region] | None = Field(default=None, description="The part of the image to look at; as `roi` of a job.")
+    prompts: Json[Prompts] | None = Field(
+        default=None,
+        description="What a model with an open vocabulary looks for: label -> texts that describe it; without a text, "
+        "its name.",
+    )
 
 
 class UploadQuery(Body):

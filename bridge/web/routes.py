@@ -48,7 +48,8 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("POST", "/v1/models/{model_id}/predict", "predict", ANNOTATE, "Models", "Ask a model about one image",
           models.predict, r.PredictQuery, Nothing, {200: a.PredictionAnswer}, errors=(413, 415, *HOST_ERRORS),
           uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
-          description="Shapes come under the model's own labels, best first. Nothing is stored."),
+          description="Shapes come under the model's own labels, or those of the prompts, best first. "
+          "Nothing is stored. `roi` and `prompts` are JSON in the query."),
     # Connections
     Route("GET", "/v1/connections", "listConnections", ADMIN, "Connections", "List the accounts, without their secrets",
           connections.list_connections, Paging, Nothing, {200: a.ConnectionPage}),

@@ -7,9 +7,10 @@ import asyncio
 from adapters.base import Detections, PredictOptions
 from adapters.errors import PredictorError
 from adapters.frame import Frame
-from bridge.domain import Model, Shape, TaskLabel
-from bridge.errors import from_predictor
+from bridge.domain import Model, Region, Shape, TaskLabel
+from bridge.errors import InvalidRequest, from_predictor
 from bridge.shapes import to_shapes
+from bridge.views import View, crop, moved, region_of, within
 from bridge.web.answers import Card, ModelAnswer, ModelPage, PredictedShape, PredictionAnswer, Rle
 from bridge.web.folders import check_reference
 from bridge.web.paging import Paging, cut
@@ -59,15 +60,45 @@ async def predict(call: Call[PredictQuery, Nothing]) -> PredictionAnswer:
     raw = ("image/*", "application/octet-stream")
     data = await receive_one(call.request, settings.images.max_file_mb * 2**20, "image", raw)
     threshold = model.threshold if query.threshold is None else query.threshold
+    prompts = {label: tuple(texts) for label, texts in _prompts(model, query).items()}
     try:
         frame = await asyncio.to_thread(Frame.from_bytes, "the image", data)
+        view = _view(frame, query.roi)
+        picture = await asyncio.to_thread(crop, frame, view)
         async with call.service.registry.batcher(model) as batcher:
-            found = await batcher.predict(frame, PredictOptions(threshold, max_detections=query.max_detections))
+            found = await batcher.predict(picture, PredictOptions(threshold, prompts, query.max_detections))
+        found = within(moved(found, view, frame.width, frame.height), query.roi, frame.width, frame.height)
     except PredictorError as error:
         raise from_predictor(error) from error
     call.state.metrics.frames.labels("prediction").inc()
     shapes = await asyncio.to_thread(_own_shapes, found, query.masks_as_polygons)
     return _answer(model, frame, threshold, shapes)
+
+
+def _prompts(model: Model, query: PredictQuery) -> dict[str, list[str]]:
+    """What to look for. Raises InvalidRequest where the model needs prompts and has none, or takes none."""
+    if model.card.labels is None and not query.prompts:
+        raise InvalidRequest(
+            f"{model.name} has an open vocabulary and needs prompts.",
+            hint='Say what to look for: prompts={"car": []}, or {"car": ["a car seen from above"]}.',
+        )
+    if model.card.labels is not None and query.prompts:
+        raise InvalidRequest(
+            f"{model.name} finds its own labels and takes no prompts.", hint="GET /v1/models/{model_id} lists them."
+        )
+    return query.prompts or {}
+
+
+def _view(frame: Frame, roi: Region | None) -> View:
+    """What the model is shown. Raises InvalidRequest where that is nothing."""
+    view = region_of(frame.width, frame.height, roi)
+    if view is None:
+        raise InvalidRequest(
+            f"The region lies outside of the image, which is {frame.width} x {frame.height}.",
+            hint="Give it in pixels of the image, or in fractions of it.",
+            code="empty_region",
+        )
+    return view
 
 
 def _own_shapes(found: Detections, masks_as_polygons: bool) -> list[Shape]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from typing import Any
 
 import pytest
 from aiohttp import FormData
@@ -12,6 +13,7 @@ from aiohttp import FormData
 from adapters import huggingface_config
 from adapters.base import Limits
 from bridge import batcher
+from tests import architectures as known
 from tests.unit.bridge.web.conftest import Api, picture
 
 PNG = {"Content-Type": "image/png"}
@@ -133,7 +135,21 @@ async def test_an_image_larger_than_the_setting_is_refused(api: Api) -> None:
     await api.error("POST", "/v1/models/1/predict", 413, "too_large", data=io.BytesIO(data), headers=PNG)
 
 
-@pytest.mark.parametrize("query", ["threshold=2", "threshold=nan", "max_detections=0", "max_detections=x", "roi=1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "threshold=2",
+        "threshold=nan",
+        "max_detections=0",
+        "max_detections=x",
+        "region=1",
+        "roi=1",
+        'roi={"x":1}',
+        "roi=no json",
+        'prompts={"car":[" "]}',
+        'prompts={"car":["a car"]}',  # of a model with its own labels
+    ],
+)
 async def test_wrong_options_of_a_prediction_are_refused(api: Api, query: str) -> None:
     await api.model()
     await api.error("POST", f"/v1/models/1/predict?{query}", 400, "invalid_request", data=picture(1), headers=PNG)
@@ -178,3 +194,41 @@ async def test_a_hanging_model_is_a_timeout_and_who_waited_behind_it_is_told_to_
     answers = await asyncio.gather(*many)
     codes = {(status, json.loads(text)["error"]["code"]) for status, text, _ in answers}
     assert codes == {(504, "predict_timeout"), (503, "overloaded")}
+
+
+async def predicted(api: Api, data: bytes, **options: Any) -> list[dict[str, Any]]:
+    query = {"threshold": "0", **{name: json.dumps(value) for name, value in options.items()}}
+    answer = await api.call("POST", "/v1/models/1/predict", data=data, headers=PNG, params=query)
+    assert (answer["width"], answer["height"]) == (40, 30)
+    found: list[dict[str, Any]] = answer["shapes"]
+    return found
+
+
+async def test_a_region_is_what_the_model_sees_and_points_are_those_of_the_whole_image(api: Api) -> None:
+    await api.model()
+    region = {"x": 10, "y": 5, "width": 20, "height": 15}
+    found = await predicted(api, picture(3), roi=region)
+    cut = await api.call("POST", "/v1/models/1/predict?threshold=0", headers=PNG, data=picture(3, size=(20, 15)))
+    for shape in cut["shapes"]:
+        shape["points"] = [round(value + (10, 5)[place % 2], 2) for place, value in enumerate(shape["points"])]
+    assert found == cut["shapes"]
+    assert found
+    fractions = {"x": 0.25, "y": 1 / 6, "width": 0.5, "height": 0.5, "unit": "fraction"}
+    assert await predicted(api, picture(3), roi=fractions) == found
+
+
+async def test_a_region_outside_of_the_image_is_refused(api: Api) -> None:
+    await api.model()
+    query = {"roi": json.dumps({"x": 100, "y": 0, "width": 10, "height": 10})}
+    path = "/v1/models/1/predict"
+    await api.error("POST", path, 400, "empty_region", data=picture(3), headers=PNG, params=query)
+
+
+async def test_a_model_with_an_open_vocabulary_answers_with_the_labels_of_the_prompts(api: Api) -> None:
+    folder = await asyncio.to_thread(known.write, known.grounding_dino, api.folder / "shared" / "open")
+    await api.call("POST", "/v1/models", {"reference": str(folder)}, 201)
+    found = await predicted(api, picture(3), prompts={"person": [], "vehicle": ["a car"]})
+    assert found
+    assert {shape["label"] for shape in found} <= {"vehicle", "person"}
+    message = await api.error("POST", "/v1/models/1/predict", 400, "invalid_request", data=picture(3), headers=PNG)
+    assert "needs prompts" in message
