@@ -90,7 +90,7 @@ class NotReady(BridgeError):
 
 def as_response(error: BridgeError) -> web.Response:
     response = web.json_response(error.as_json(), status=error.status)
-    if error.status in (429, 503):
+    if error.status in (429, 503) or error.code == "idempotency_in_progress":
         response.headers["Retry-After"] = "1"
     return response
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_v
 from bridge.connection_kinds import Kind
 from bridge.domain import FrameState, JobState, Region, Source
 from bridge.dry_run import MOST_FRAMES
+from bridge.formats import FORMATS
 from bridge.web.paging import Paging
 from labelmatch import DISPLAY_SCORE
 
@@ -207,7 +208,12 @@ class LedgerQuery(Paging):
 
 
 class ExportQuery(Body):
-    format: str = Field(default="coco", max_length=40, description="GET /v1/formats lists them.")
+    format: str = Field(
+        default="coco",
+        max_length=40,
+        description="GET /v1/formats lists them.",
+        json_schema_extra={"enum": list(FORMATS)},
+    )
 
 
 class ImportQuery(ExportQuery):

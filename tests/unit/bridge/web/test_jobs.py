@@ -267,8 +267,9 @@ async def test_the_same_key_at_once_creates_once(api: Api) -> None:
     model, task = await api.model(), await api.task(pictures=1)
     body = {"target": task["id"], "model_id": model["id"]}
     many = [api.raw("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": "k"}) for _ in range(8)]
-    statuses = {status for status, _, _ in await asyncio.gather(*many)}
-    assert statuses <= {201, 409}
+    answers = await asyncio.gather(*many)
+    assert {status for status, _, _ in answers} <= {201, 409}
+    assert all(response.headers["Retry-After"] == "1" for status, _, response in answers if status == 409)
     assert len((await api.call("GET", "/v1/jobs"))["jobs"]) == 1
 
 

@@ -163,3 +163,11 @@ async def test_an_answer_that_fails_in_its_middle_gets_no_second_one_and_one_lin
     assert [line["event"] for line in lines] == [event]
     assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
     assert await api.call("GET", "/healthz") == {"status": "ok"}
+
+
+async def test_the_description_lists_the_formats_that_the_service_knows(api: Api) -> None:
+    known = [entry["name"] for entry in (await api.call("GET", "/v1/formats"))["formats"]]
+    paths = make_document()["paths"]
+    for operation in (paths["/v1/tasks/{task_id}/export"]["get"], paths["/v1/tasks/{task_id}/import"]["post"]):
+        (form,) = [parameter for parameter in operation["parameters"] if parameter["name"] == "format"]
+        assert form["schema"]["enum"] == known
