@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.domain import FrameState, JobSpec, JobState, Shape, Source, StoredFrame
+from bridge.web.errors import ERROR_CODES
 
 
 class Answer(BaseModel):
@@ -20,7 +21,11 @@ class Answer(BaseModel):
 
 
 class ErrorBody(Answer):
-    code: str = Field(description="Stable name of what went wrong.", examples=["not_found"])
+    code: str = Field(
+        description="Stable name of what went wrong.",
+        examples=["not_found"],
+        json_schema_extra={"enum": list(ERROR_CODES)},
+    )
     message: str = Field(description="What happened, in one sentence.", examples=["There is no task 7."])
     hint: str = Field(description="What to do next; may be empty.", examples=[""])
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from bridge.errors import NotFound
 from bridge.live_server import FILE_NAME, announce_server, live_server, withdraw_server
+from bridge.web.errors import ERROR_CODES
 from bridge.web.handlers import annotated
 from bridge.web.openapi import errors_of, make_document
 from bridge.web.routes import ROUTES
@@ -171,3 +172,8 @@ async def test_the_description_lists_the_formats_that_the_service_knows(api: Api
     for operation in (paths["/v1/tasks/{task_id}/export"]["get"], paths["/v1/tasks/{task_id}/import"]["post"]):
         (form,) = [parameter for parameter in operation["parameters"] if parameter["name"] == "format"]
         assert form["schema"]["enum"] == known
+
+
+def test_the_description_lists_every_error_code() -> None:
+    body = make_document()["components"]["schemas"]["ErrorBody"]
+    assert body["properties"]["code"]["enum"] == list(ERROR_CODES)
