@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_S = 10.0  # for answers in flight, at the end
 ANNOUNCE_EVERY_S = 2.0
+MAX_LINE = 2**18  # bytes of a request's first line: a polygon or prompts in a query are long
 LINGER_S = 2.0  # for the rest of a body that was refused, so that the client reads the refusal
 
 
@@ -71,7 +72,12 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
         app = make_web_app(service)
         state = app[STATE]
         runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=PATIENCE_S, lingering_time=LINGER_S, auto_decompress=False
+            app,
+            access_log=None,
+            shutdown_timeout=PATIENCE_S,
+            lingering_time=LINGER_S,
+            auto_decompress=False,
+            max_line_size=MAX_LINE,
         )
         await runner.setup()
         worker = asyncio.create_task(state.worker.run())
