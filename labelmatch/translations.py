@@ -63,7 +63,7 @@ def dictionary(translations: Translations) -> Dictionary:
 
 def of_plural(word: str, words: Dictionary) -> tuple[Translation, ...]:
     """The translations of a word without a plural's ending, where English has no such word: "perros"."""
-    if len(word) < LEAST_PLURAL:
+    if len(word) < LEAST_PLURAL or not word.endswith(PLURALS):
         return ()
     stem = next((word[: -len(end)] for end in PLURALS if word.endswith(end) and word[: -len(end)] in words), None)
     return words[stem] if stem and not lexicon().find(word) else ()
