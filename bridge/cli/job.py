@@ -109,7 +109,7 @@ def report(job: Job, counts: dict[str, int], *, json: bool) -> None:
     if counts:
         table(("label", "shapes"), list(counts.items()), right=(1,))
     seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else 0
-    speed = f", {job.frames_done / seconds:,.1f} frames/s" if seconds > 0 and job.frames_done else ""
+    speed = f", {job.frames_done / seconds:,.1f} frames/s, loading included" if seconds > 0 and job.frames_done else ""
     failed = f", {job.frames_failed:,} failed" if job.frames_failed else ""
     say(f"Job {job.id} {job.state}: {count(job.frames_done, 'frame')} done{failed}{speed}.", "bold")
     if job.error:
