@@ -360,9 +360,3 @@ async def ledger(
         LedgerRow(row.frame, row.name, FrameState(row.state), row.attempts, row.error_code, row.error)
         for row in await connection.execute(query)
     ]
-
-
-async def get_result(connection: AsyncConnection, job_id: int, frame: int) -> bytes | None:
-    query = sa.select(results.c.body).where(results.c.job_id == job_id, results.c.frame == frame)
-    found: bytes | None = await connection.scalar(query)
-    return found

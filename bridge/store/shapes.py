@@ -137,12 +137,6 @@ async def count_shapes(connection: AsyncConnection, task_id: int, *, job_id: int
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def annotated_frames(connection: AsyncConnection, task_id: int) -> int:
-    """How many frames of a task have at least one shape."""
-    query = sa.select(sa.func.count(shapes.c.frame.distinct())).where(shapes.c.task_id == task_id, _LIVE)
-    return (await connection.scalar(query)) or 0
-
-
 async def remove_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int] | None = None) -> int:
     """Delete all shapes of a task, or of some of its frames, for good; the number deleted."""
     meant = shapes.c.task_id == task_id
