@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapters.base import FloatArray
 
@@ -234,8 +235,11 @@ def scale_and_bias(options: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
     """byte * scale + bias = (byte * rescale_factor - image_mean) / image_std, each step only where it is wanted."""
     factor = float(options.get("rescale_factor", 1 / 255)) if options.get("do_rescale", True) else 1.0
     offset = 1.0 if options.get("rescale_offset") and options.get("do_rescale", True) else 0.0
-    mean, std = np.zeros(3), np.ones(3)
-    given = np.broadcast_to(np.asarray(options.get("image_std", _IMAGENET["image_std"]), np.float64), 3)
+    mean: NDArray[np.float64] = np.zeros(3)
+    std: NDArray[np.float64] = np.ones(3)
+    given: NDArray[np.float64] = np.broadcast_to(
+        np.asarray(options.get("image_std", _IMAGENET["image_std"]), np.float64), 3
+    )
     if options["do_normalize"] and not options.get("_never_normalizes"):
         mean = np.broadcast_to(np.asarray(options.get("image_mean", _IMAGENET["image_mean"]), np.float64), 3)
         std = given

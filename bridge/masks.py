@@ -159,7 +159,7 @@ def _rings(bits: Bits, tolerance: float) -> list[tuple[Ring, list[Ring]]]:
     there the contour runs along the pixels' edges.
     """
     height, width = bits.shape
-    grid = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
+    grid: Bits = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
     grid[1::2, 1::2] = bits
     grid = cast(Bits, cv2.dilate(grid, np.ones((3, 3), np.uint8)))
     contours, hierarchy = cv2.findContours(grid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

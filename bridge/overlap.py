@@ -19,7 +19,8 @@ def intersections(one: Boxes, other: Boxes) -> NDArray[np.float64]:
 
 def areas(boxes: Boxes) -> NDArray[np.float64]:
     sides = np.asarray(boxes, np.float64)
-    return np.maximum(sides[:, 2] - sides[:, 0], 0) * np.maximum(sides[:, 3] - sides[:, 1], 0)
+    area: NDArray[np.float64] = np.maximum(sides[:, 2] - sides[:, 0], 0) * np.maximum(sides[:, 3] - sides[:, 1], 0)
+    return area
 
 
 def ious(one: Boxes, other: Boxes) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapters.base import Detections, ModelCard, RotatedRectangle, WholeFrame
 from bridge.domain import JobSpec, Nms, Shape, TaskLabel
@@ -64,7 +65,7 @@ def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> 
     )
 
 
-def _large_enough(found: Detections, least: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _large_enough(found: Detections, least: float) -> NDArray[np.bool_]:
     sides = (found.boxes[:, 2:] - found.boxes[:, :2]).astype(np.float64)
     for row, shape in enumerate(found.geometry):
         if isinstance(shape, RotatedRectangle):

@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelmatch.lexicon import GROUP_FILE, INSTANCE_BIT, WORDNET_FILE
 
@@ -94,7 +96,7 @@ def subtree_sizes(hypernyms: list[list[int]]) -> list[int]:
     return sizes
 
 
-def build(wordnet: Path) -> dict[str, np.ndarray]:
+def build(wordnet: Path) -> dict[str, NDArray[Any]]:
     """The arrays of the lexicon file, as `lexicon.Lexicon` reads them."""
     numbers, files, offsets = read_synsets(wordnet / "data.noun")
     hypernyms = [[numbers[offset] for offset in above] for above in offsets]
@@ -125,7 +127,7 @@ def build(wordnet: Path) -> dict[str, np.ndarray]:
     }
 
 
-def text(value: str) -> np.ndarray:
+def text(value: str) -> NDArray[np.uint8]:
     return np.frombuffer(value.encode("utf-8"), np.uint8)
 
 

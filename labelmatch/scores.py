@@ -62,7 +62,7 @@ def of_links(links: Links, model: Senses, task: Senses) -> NDArray[np.float64]:
     same = links.steps == 0
     clear = np.minimum(lexicon().information[links.node] / VAGUE, 1.0)
     kind = HYPERNYM * (1 - STEP * np.minimum(links.steps - 1, 12)) * clear
-    score = links.share * np.where(same, SYNONYM, kind)
+    score: NDArray[np.float64] = links.share * np.where(same, SYNONYM, kind)
     score *= (1 - model.phrase_cost[links.model_phrase]) * (1 - task.phrase_cost[links.task_phrase])
     model_head, task_head = model.phrase_head[links.model_phrase], task.phrase_head[links.task_phrase]
     score[task_head] *= HEAD_OF_TASK

@@ -39,4 +39,5 @@ def unit_vectors(embed: Embed, names: Sequence[str]) -> NDArray[np.float32]:
     if vectors.ndim != 2 or len(vectors) != len(names) or not np.isfinite(vectors).all():
         raise ValueError(f"embed must return a finite array of one row per name, not one of shape {vectors.shape}")
     lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    units: NDArray[np.float32] = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    return units

@@ -179,7 +179,8 @@ def likeliest(links: context.Links, values: NDArray[np.float64], floor: float) -
     rows = rows[np.lexsort((links.task_phrase[rows], -values[rows], links.model_phrase[rows]))]
     phrase = links.model_phrase[rows]
     rank = np.arange(len(rows)) - np.searchsorted(phrase, phrase)
-    return rows[rank < MOST_LINKS]
+    first: NDArray[np.int64] = rows[rank < MOST_LINKS]
+    return first
 
 
 def nearest_first(found: Candidates, index: int, ways: Sequence[tuple[int, int]]) -> None:

@@ -69,7 +69,7 @@ def decode_yolo3_indices(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame)
     """``boxes`` [n, 4] as y1 x1 y2 x2, ``scores`` [labels, n], and ``indices`` [m, 3]: picture, label, box."""
     boxes, scores = finite("boxes", outputs["boxes"]), finite("scores", outputs["scores"])
     boxes, scores = boxes.reshape(-1, 4), scores.reshape(scores.shape[-2:])
-    indices = np.asarray(outputs["indices"]).reshape(-1, 3).astype(np.intp)
+    indices: NDArray[np.intp] = np.asarray(outputs["indices"]).reshape(-1, 3).astype(np.intp)
     indices = indices[indices[:, 2] >= 0]
     if len(indices) and (indices[:, 2].max() >= len(boxes) or indices[:, 1].max() >= len(scores)):
         raise BadOutput("The model answered indices of boxes or labels that it does not have.")

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
@@ -153,7 +154,7 @@ class YoloWriter:
         rings = [np.reshape(outline, (-1, 2)) for part in parts for outline in outlines_of(part, size)]
         if not rings:
             return []
-        joined = rings[0]
+        joined: NDArray[np.float64] = rings[0]
         for ring in rings[1:]:
             joined = join_rings(joined, ring)
         return np.clip(joined / size, 0, 1).ravel().tolist()
