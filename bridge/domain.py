@@ -109,6 +109,8 @@ class Shape:
     rle         of a mask: COCO's compressed counts over the whole frame
     rotation    degrees clockwise, of rectangles and ellipses
     score       the model's, or None of a shape that a person made
+    group       shapes of one frame with the same number above 0 belong together
+    track_id    shapes of a task with the same number above 0 show one object, frame by frame
     """
 
     label: str
@@ -120,6 +122,7 @@ class Shape:
     source: Source = Source.MANUAL
     attributes: Mapping[str, str] = field(default_factory=dict)
     group: int = 0
+    track_id: int = 0
     job_id: int | None = None
     id: int = 0
 

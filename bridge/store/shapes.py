@@ -20,7 +20,7 @@ _LIVE = shapes.c.removed_by.is_(None)
 
 _COLUMNS = (
     "task_id", "frame", "label_id", "type", "points", "rle", "rotation", "score", "source", "attributes",
-    "shape_group", "job_id",
+    "shape_group", "track_id", "job_id",
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def _row(task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | No
         shape.source.value,
         json.dumps(dict(shape.attributes)) if shape.attributes else None,
         shape.group,
+        shape.track_id,
         job_id,
     )
 
@@ -53,6 +54,7 @@ def _shape(row: sa.Row[Any], names: Mapping[int, str]) -> Shape:
         source=Source(row.source),
         attributes=json.loads(row.attributes) if row.attributes else {},
         group=row.shape_group,
+        track_id=row.track_id,
         job_id=row.job_id,
         id=row.id,
     )

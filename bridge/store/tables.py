@@ -166,6 +166,7 @@ shapes = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("attributes", sa.Text),
     sa.Column("shape_group", sa.Integer, nullable=False, default=0),
+    sa.Column("track_id", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="SET NULL")),
     sa.Column("removed_by", sa.ForeignKey("jobs.id", ondelete="CASCADE")),
     sa.Index("ix_shapes_task_id_frame", "task_id", "frame"),

@@ -101,6 +101,7 @@ class ShapeAnswer(Answer):
     source: Source
     attributes: dict[str, str]
     group: int = Field(description="Shapes of one frame with the same number above 0 belong together.")
+    track_id: int = Field(description="Shapes of a task with the same number above 0 show one object.")
     job_id: int | None
 
     @classmethod
@@ -118,6 +119,7 @@ class ShapeAnswer(Answer):
             source=shape.source,
             attributes=dict(shape.attributes),
             group=shape.group,
+            track_id=shape.track_id,
             job_id=shape.job_id,
         )
 
