@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,21 +13,20 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from adapters import providers
-from adapters.base import Context, DownloadProgress, ModelCard, Predictor
+from adapters.base import Context, ModelCard, Predictor
 from adapters.errors import PredictorError
 from adapters.network import HttpPolicy
 from adapters.references import Parsed, parse_reference
 from bridge.batcher import Batcher
 from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
+from bridge.downloads import Downloads, DownloadState, Progress
 from bridge.errors import InvalidRequest, NotFound, from_predictor
 from bridge.lent import LentPredictor
 from bridge.loaded_models import LoadedModel, LoadedModels
 from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import models as rows
-
-Progress = Callable[[DownloadProgress], None]
 
 PLACES = ("auto", "local", "hosted")  # where a model can be wanted to run
 _DEFAULT_HOSTS: Mapping[str, str] = {str(kind): host for kind, host in DEFAULT_HOSTS.items()}
@@ -60,6 +59,7 @@ class Registry:
     offline: bool = False
     http: HttpPolicy = field(default_factory=HttpPolicy)
     _memory: LoadedModels = field(init=False)
+    _downloads: Downloads = field(default_factory=Downloads)
 
     def __post_init__(self) -> None:
         self._memory = LoadedModels(self.keep_loaded, self.unload_after_s)
@@ -93,11 +93,22 @@ class Registry:
 
     async def fetch(self, model: Model, progress: Progress = lambda _: None) -> Model:
         """Download what the model needs to run here; quick where it is there already."""
-        context = await self._context(progress)
-        with _translated():
+        with self._downloads.watch(model, progress) as seen, _translated():
+            context = await self._context(seen)
             await providers.adapter_for_card(model.card).fetch(model.card, context)
         async with self.store.write() as connection:
             return await rows.update_model(connection, model.id, fetched=True)
+
+    def download(self, model: Model) -> DownloadState:
+        """How far the download of a model's files is, as this process sees it."""
+        return self._downloads.of(model)
+
+    def start_download(self, model: Model) -> DownloadState:
+        """Download in the background what a model needs to run here; a second call changes nothing."""
+        state = self._downloads.of(model)
+        if state.state in ("ready", "downloading"):
+            return state
+        return self._downloads.start(model, lambda: self.fetch(model))
 
     async def find(self, name_or_id: str | int) -> Model:
         """A model by its name or id. Raises NotFound."""
@@ -138,6 +149,7 @@ class Registry:
         """Forget a model. Its downloaded files stay in the cache, which other models may share."""
         async with self.store.write() as connection:
             await rows.remove_model(connection, model_id)
+        self._downloads.forget(model_id)
         await self._memory.forget(model_id)  # its id may be given to the next model
 
     async def connect(self, kind: str, host: str, secret: str) -> Connection:
@@ -151,6 +163,10 @@ class Registry:
     async def connections(self) -> Sequence[Connection]:
         async with self.store.read() as connection:
             return await rows.list_connections(connection)
+
+    async def knows_secret(self, kind: str, host: str) -> bool:
+        """Whether there is a key for this account, stored or from the environment."""
+        return (await self._context()).secret(kind, host) is not None
 
     async def disconnect(self, connection_id: int) -> None:
         """Forget an account and its secret. Raises NotFound."""
@@ -187,8 +203,8 @@ class Registry:
         self, model: Model, progress: Progress, *, room_within_s: float | None = None
     ) -> AsyncIterator[LoadedModel]:
         async def open_it() -> Predictor:
-            context = await self._context(progress)
-            with _translated():
+            with self._downloads.watch(model, progress) as seen, _translated():
+                context = await self._context(seen)
                 return await providers.adapter_for_card(model.card).open(model.card, context)
 
         async with self._memory.lend(model, open_it, room_within_s=room_within_s) as loaded:
@@ -198,7 +214,8 @@ class Registry:
             yield loaded
 
     async def close(self) -> None:
-        """Close every predictor."""
+        """Close every predictor; downloads in the background end, and go on the next time."""
+        await self._downloads.close()
         await self._memory.close()
 
     async def _resolve(self, parsed: Parsed, engine: str | None, run: str) -> ModelCard:

@@ -54,8 +54,11 @@ class FoundSecret:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
+    """``account``: kind and host of the connection that a key for this model belongs to; empty where none does."""
+
     reference: Reference
     secrets: tuple[FoundSecret, ...] = ()
+    account: tuple[str, str] = field(default=("", ""), compare=False)
 
 
 def parse_reference(text: str, *, hub_endpoint: str = "") -> Parsed:
@@ -158,7 +161,7 @@ def _parsed(reference: Reference, source: Pasted) -> Parsed:
         login = source.login if kind == "nuclio" else password or user
         values.insert(0, login)
     found = tuple(FoundSecret(kind, host, value) for value in dict.fromkeys(values) if value)
-    return Parsed(reference, found)
+    return Parsed(reference, found, (kind, host))
 
 
 def _account(reference: Reference, source: Pasted) -> tuple[str, str]:  # noqa: PLR0911 (one line for each kind)

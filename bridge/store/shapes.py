@@ -125,6 +125,19 @@ async def get_shapes(connection: AsyncConnection, task_id: int, frames: Sequence
     return found
 
 
+async def shapes_without_job(connection: AsyncConnection, task_id: int, frame: int, job_id: int) -> list[Shape]:
+    """A frame's shapes as undoing a job would leave them."""
+    rows = await connection.execute(sa.select(labels.c.id, labels.c.name).where(labels.c.task_id == task_id))
+    names = {row.id: row.name for row in rows}
+    query = (
+        sa.select(shapes)
+        .where(shapes.c.task_id == task_id, shapes.c.frame == frame)
+        .where(shapes.c.job_id.is_distinct_from(job_id), _LIVE | (shapes.c.removed_by == job_id))
+        .order_by(shapes.c.id)
+    )
+    return [_shape(row, names) for row in await connection.execute(query)]
+
+
 async def count_shapes(connection: AsyncConnection, task_id: int, *, job_id: int | None = None) -> dict[str, int]:
     """Label name -> number of shapes, of the whole task or of those that one job made; most first."""
     query = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,6 +64,29 @@ class ModelAnswer(Answer):
 class ModelPage(Answer):
     models: list[ModelAnswer]
     next_cursor: str | None
+
+
+class UnderstoodAnswer(Answer):
+    """What a pasted text names, before any host was asked."""
+
+    kind: str = Field(examples=["huggingface"])
+    summary: str = Field(examples=["Hugging Face model PekingU/rtdetr_r18vd, revision main"])
+    reference: str = Field(description="Its canonical text, without any key.")
+    account_kind: str | None = Field(description="Kind of the connection that a key for it belongs to.")
+    account_host: str | None
+    key: Literal["none", "optional", "required"] = Field(
+        description="Whether it needs a key; optional: only where the model is private or gated."
+    )
+    key_known: bool = Field(description="Whether there is a key already; one in the text counts.")
+
+
+class DownloadAnswer(Answer):
+    """Where a model's files are, as this server sees it."""
+
+    state: Literal["absent", "downloading", "ready", "failed"]
+    done_bytes: int
+    total_bytes: int | None
+    error: str | None = Field(description="Why the last download failed.")
 
 
 class ConnectionAnswer(Answer):
@@ -214,6 +237,40 @@ class AnnotatedFrame(FrameAnswer):
 class AnnotationPage(Answer):
     frames: list[AnnotatedFrame] = Field(description="Every frame in order, also those without shapes.")
     next_cursor: str | None
+
+
+class CoverageAnswer(Answer):
+    frames: int
+    annotated: int = Field(description="Frames that have a shape.")
+
+
+Counts = dict[str, int]
+
+
+class StatisticsAnswer(CoverageAnswer):
+    shapes: int
+    labels: Counts = Field(description="Task label -> shapes, most first.")
+    types: Counts = Field(description="Shape type -> shapes.")
+    sources: Counts = Field(description="Source -> shapes.")
+    scores: list[int] = Field(description="Shapes by score, in 20 bins of equal width from 0 to 1.")
+
+
+class CleanableAnswer(Answer):
+    """What each choice of `clean` takes away from the selected frames, in shapes by source."""
+
+    frames: int = Field(description="Frames that are selected.")
+    model: Counts
+    automatic: Counts
+    all: Counts
+
+
+class RawScoresAnswer(Answer):
+    """Scores of a job's raw results by model label, in 20 bins of equal width from 0 to 1."""
+
+    frames_total: int
+    frames_read: int = Field(description="Of very large jobs only some frames are read, evenly spread.")
+    floor_score: float = Field(description="Below it nothing was kept.")
+    labels: dict[str, list[int]] = Field(description="Model label -> detections, most first.")
 
 
 class FormatAnswer(Answer):
@@ -372,6 +429,13 @@ class LedgerEntry(Answer):
 class LedgerPage(Answer):
     frames: list[LedgerEntry]
     next_cursor: str | None
+
+
+class ComparedFrame(FrameAnswer):
+    """A frame without a job's work, as undoing it would leave it, and as it is now."""
+
+    before: list[ShapeAnswer]
+    after: list[ShapeAnswer]
 
 
 class UndoneAnswer(Answer):

@@ -179,7 +179,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Before any answer goes out: it is not to be sniffed, embedded elsewhere or kept by caches."""
+    """Before any answer goes out: it is not to be sniffed, embedded elsewhere or, unless it says so,
+    kept by caches."""
     _begun.set(response)
     for name, value in _HEADERS.items():
-        response.headers[name] = value
+        if name != "Cache-Control" or name not in response.headers:
+            response.headers[name] = value

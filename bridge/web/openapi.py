@@ -21,7 +21,9 @@ Json = dict[str, Any]
 STATUS_TEXT: Mapping[int, str] = {
     200: "Done.",
     201: "Made.",
+    202: "Begun.",
     204: "Done; there is nothing to say.",
+    304: "As it was when If-None-Match was given.",
     400: "A parameter, the body or its meaning is wrong.",
     403: "Refused: a foreign web page, a folder of the server that is not allowed, or the model's host denies access.",
     404: "There is no such thing.",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_validator
 
 from bridge.connection_kinds import Kind
-from bridge.domain import FrameState, JobState, Region, Source
+from bridge.domain import FrameSelection, FrameState, JobState, Region, Source
 from bridge.dry_run import MOST_FRAMES
 from bridge.formats import FORMATS
 from bridge.web.paging import Paging
@@ -95,7 +95,10 @@ class LabelIn(Body):
     """A label as in CVAT's label constructor."""
 
     name: LabelName
-    type: Literal["any", "rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag"] | None = None
+    type: (
+        Literal["any", "rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag", "polyline", "cuboid"]
+        | None
+    ) = None
     color: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
     attributes: list[LabelAttributeIn] = Field(default=[], max_length=1000)
     sublabels: list[SublabelIn] = Field(default=[], max_length=1000, description="The points of a skeleton.")
@@ -178,6 +181,36 @@ class PredictQuery(Body):
         description="What a model with an open vocabulary looks for: label -> texts that describe it; without a text, "
         "its name.",
     )
+
+
+class UnderstandReference(Body):
+    reference: Reference
+
+
+class ImageQuery(Body):
+    width: int | None = Field(
+        default=None, ge=16, le=16_384, description="A JPEG of at most this width. Without it: the file as it is."
+    )
+
+
+class CleanableQuery(Body):
+    """Frames are selected as in a job."""
+
+    model_id: Id
+    start: int = Field(default=0, ge=0, le=2**31 - 1)
+    stop: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    step: int = Field(default=1, ge=1, le=2**31 - 1)
+    only: Literal["all", "unannotated"] = "all"
+
+    @property
+    def selection(self) -> FrameSelection:
+        return FrameSelection(start=self.start, stop=self.stop, step=self.step, only=self.only)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CleanableQuery:
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError("stop must be greater than start")
+        return self
 
 
 class UploadQuery(Body):

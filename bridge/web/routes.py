@@ -6,7 +6,7 @@ from bridge.applying import ApplySpec
 from bridge.domain import JobSpec
 from bridge.web import answers as a
 from bridge.web import requests as r
-from bridge.web.handlers import annotated, connections, frames, jobs, matching, models, system, tasks
+from bridge.web.handlers import annotated, connections, frames, jobs, matching, models, statistics, system, tasks
 from bridge.web.paging import Paging
 from bridge.web.route import AnyRoute, Media, Nothing, Route, Scope
 
@@ -37,6 +37,19 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("POST", "/v1/models/resolve", "resolveModel", READ, "Models", "Say what a pasted URL is, and store nothing",
           models.resolve_model, Nothing, r.ResolveModel, {200: a.Card}, errors=HOST_ERRORS,
           example={"reference": "PekingU/rtdetr_r18vd"}),
+    Route("POST", "/v1/models/understand", "understandReference", READ, "Models",
+          "Say what a pasted text names, and ask nobody",
+          models.understand_reference, Nothing, r.UnderstandReference, {200: a.UnderstoodAnswer},
+          description="Quick enough for every keystroke. It also says whether a key is needed, and is there already.",
+          example={"reference": "PekingU/rtdetr_r18vd"}),
+    Route("GET", "/v1/models/{model_id}/download", "getDownload", READ, "Models",
+          "How far the download of a model's files is",
+          models.get_download, Nothing, Nothing, {200: a.DownloadAnswer}, errors=(404,),
+          description="As this server sees it. A download that a job has begun counts."),
+    Route("POST", "/v1/models/{model_id}/download", "startDownload", ADMIN, "Models",
+          "Download a model's files in the background",
+          models.start_download, Nothing, Nothing, {202: a.DownloadAnswer}, errors=(404,),
+          description="Changes nothing where they are here or on their way. A download that broke off goes on."),
     Route("GET", "/v1/models/{model_id}", "getModel", READ, "Models", "Show a model",
           models.get_model, Nothing, Nothing, {200: a.ModelAnswer}, errors=(404,)),
     Route("PATCH", "/v1/models/{model_id}", "changeModel", ADMIN, "Models", "Change a model's name or threshold",
@@ -100,10 +113,33 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/tasks/{task_id}/frames/{number}", "getFrame", READ, "Frames", "Show a frame with its shapes",
           frames.get_frame, Nothing, Nothing, {200: a.AnnotatedFrame}, errors=(404,)),
     Route("GET", "/v1/tasks/{task_id}/frames/{number}/image", "getFrameImage", READ, "Frames", "A frame's picture",
-          frames.get_image, Nothing, Nothing, {200: PICTURE}, errors=(404, 422)),
+          frames.get_image, r.ImageQuery, Nothing, {200: PICTURE, 304: None}, errors=(404, 422),
+          description="Smaller with `width`. Its ETag is that of the file."),
     Route("GET", "/v1/tasks/{task_id}/frames/{number}/preview", "getFramePreview", READ, "Frames",
           "A frame's picture with its shapes drawn",
           frames.get_preview, Nothing, Nothing, {200: Media("image/jpeg", "A JPEG.")}, errors=(404, 422)),
+    # Statistics
+    Route("GET", "/v1/tasks/{task_id}/coverage", "getCoverage", READ, "Statistics",
+          "How many frames of a task have shapes",
+          statistics.get_coverage, Nothing, Nothing, {200: a.CoverageAnswer}, errors=(404,)),
+    Route("GET", "/v1/tasks/{task_id}/statistics", "getTaskStatistics", READ, "Statistics",
+          "A task's shapes by label, type, source and score",
+          statistics.get_task_statistics, Nothing, Nothing, {200: a.StatisticsAnswer}, errors=(404,)),
+    Route("GET", "/v1/tasks/{task_id}/cleanable", "getCleanable", READ, "Statistics",
+          "What a job would clean",
+          statistics.get_cleanable, r.CleanableQuery, Nothing, {200: a.CleanableAnswer}, errors=(404,),
+          description="For each choice of `clean`, the shapes that a job of this model takes away from these frames."),
+    Route("GET", "/v1/jobs/{job_id}/statistics", "getJobStatistics", READ, "Statistics",
+          "A job's shapes by label, type, source and score",
+          statistics.get_job_statistics, Nothing, Nothing, {200: a.StatisticsAnswer}, errors=(404,),
+          description="Of those that are still there; its frames are those that the job has done."),
+    Route("GET", "/v1/jobs/{job_id}/scores", "getJobScores", READ, "Statistics",
+          "A job's raw scores by model label",
+          statistics.get_job_scores, Nothing, Nothing, {200: a.RawScoresAnswer}, errors=(404,),
+          description="What another threshold would keep, before NMS. Made from the stored raw results."),
+    Route("GET", "/v1/jobs/{job_id}/frames/{number}", "compareJobFrame", READ, "Statistics",
+          "A frame before and after a job",
+          statistics.compare_frame, Nothing, Nothing, {200: a.ComparedFrame}, errors=(404,)),
     # Annotations
     Route("GET", "/v1/tasks/{task_id}/annotations", "listAnnotations", READ, "Annotations",
           "List frames with their shapes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import shutil
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ from bridge.domain import Shape, StoredFrame, Task
 from bridge.errors import InvalidRequest, from_predictor
 from bridge.preview import draw
 from bridge.sources.files import Collected
+from bridge.thumbnails import thumbnail
 from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
 from bridge.web.folders import allowed_path, allowed_roots
 from bridge.web.paging import Paging, cut
 from bridge.web.reading import read_json
-from bridge.web.requests import ServerPaths, UploadQuery
+from bridge.web.requests import ImageQuery, ServerPaths, UploadQuery
 from bridge.web.route import Call, Nothing
 from bridge.web.uploads import UploadLimits, incoming_folder, receive
 
@@ -106,13 +108,19 @@ async def get_frame(call: Call[Nothing, Nothing]) -> AnnotatedFrame:
     return AnnotatedFrame.with_shapes(frame, tuple(shapes))
 
 
-async def get_image(call: Call[Nothing, Nothing]) -> web.Response:
+async def get_image(call: Call[ImageQuery, Nothing]) -> web.Response:
+    """With an ETag, so that a browser asks for a picture's bytes once; ids are used again, so it has to ask."""
     frame, _ = await call.service.tasks.frame(call.ids["task_id"], call.ids["number"])
+    width = call.query.width
+    tag = await asyncio.to_thread(_tag, frame, width)
+    headers = {"Cache-Control": "private, no-cache"} | ({"ETag": tag} if tag else {})
+    if tag and call.request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
     try:
-        body, content_type = await asyncio.to_thread(_image, frame)
+        body, content_type = await asyncio.to_thread(_image, frame, width)
     except PredictorError as error:
         raise from_predictor(error) from error
-    return web.Response(body=body, content_type=content_type)
+    return web.Response(body=body, content_type=content_type, headers=headers)
 
 
 async def get_preview(call: Call[Nothing, Nothing]) -> web.Response:
@@ -129,8 +137,20 @@ def _opened(frame: StoredFrame) -> Frame:
     return Frame(frame.name, frame.width, frame.height, path=Path(frame.path))
 
 
-def _image(frame: StoredFrame) -> tuple[bytes, str]:
-    """(the upright image file, its media type)."""
+def _tag(frame: StoredFrame, width: int | None) -> str | None:
+    """Of the file as it is now; None where there is none to look at."""
+    try:
+        state = Path(frame.path).stat()
+    except (OSError, ValueError):
+        return None
+    text = f"{frame.path} {state.st_mtime_ns} {state.st_size} {width}"
+    return f'"{hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]}"'
+
+
+def _image(frame: StoredFrame, width: int | None) -> tuple[bytes, str]:
+    """(the upright image file or a smaller JPEG of it, its media type)."""
+    if width is not None:
+        return thumbnail(_opened(frame), width), "image/jpeg"
     encoded = _opened(frame).encoded
     form = read_info(frame.name, encoded).format
     return encoded, Image.MIME.get(form, "application/octet-stream")

@@ -10,11 +10,21 @@ from adapters.frame import Frame
 from bridge.domain import Model, Region, Shape, TaskLabel
 from bridge.errors import InvalidRequest, from_predictor
 from bridge.shapes import to_shapes
+from bridge.understanding import understand
 from bridge.views import View, crop, moved, region_of, within
-from bridge.web.answers import Card, ModelAnswer, ModelPage, PredictedShape, PredictionAnswer, Rle
+from bridge.web.answers import (
+    Card,
+    DownloadAnswer,
+    ModelAnswer,
+    ModelPage,
+    PredictedShape,
+    PredictionAnswer,
+    Rle,
+    UnderstoodAnswer,
+)
 from bridge.web.folders import check_reference
 from bridge.web.paging import Paging, cut
-from bridge.web.requests import AddModel, ChangeModel, PredictQuery, ResolveModel
+from bridge.web.requests import AddModel, ChangeModel, PredictQuery, ResolveModel, UnderstandReference
 from bridge.web.route import Call, Nothing, Reply
 from bridge.web.uploads import receive_one
 
@@ -31,6 +41,10 @@ async def resolve_model(call: Call[Nothing, ResolveModel]) -> Card:
     return Card.of(await call.service.registry.resolve(call.body.reference, engine=call.body.engine, run=call.body.run))
 
 
+async def understand_reference(call: Call[Nothing, UnderstandReference]) -> UnderstoodAnswer:
+    return UnderstoodAnswer.of(await understand(call.body.reference, call.service.registry))
+
+
 async def add_model(call: Call[Nothing, AddModel]) -> Reply:
     body, registry = call.body, call.service.registry
     await asyncio.to_thread(check_reference, body.reference, call.service.settings)
@@ -42,6 +56,16 @@ async def add_model(call: Call[Nothing, AddModel]) -> Reply:
 
 async def get_model(call: Call[Nothing, Nothing]) -> ModelAnswer:
     return ModelAnswer.of(await call.service.registry.get(call.ids["model_id"]))
+
+
+async def get_download(call: Call[Nothing, Nothing]) -> DownloadAnswer:
+    registry = call.service.registry
+    return DownloadAnswer.of(registry.download(await registry.get(call.ids["model_id"])))
+
+
+async def start_download(call: Call[Nothing, Nothing]) -> DownloadAnswer:
+    registry = call.service.registry
+    return DownloadAnswer.of(registry.start_download(await registry.get(call.ids["model_id"])))
 
 
 async def change_model(call: Call[Nothing, ChangeModel]) -> ModelAnswer:
