@@ -20,7 +20,7 @@ from adapters.frame import Frame
 from adapters.local import LocalPredictor, Steps, first_line
 from adapters.local_model import PIXELS, Engine, Outputs, run_by_shape
 from adapters.preprocess import FrameToTensor, Tensor
-from adapters.readers.zero_shot import ASKERS, Asked, Asker, check_prompts
+from adapters.readers.zero_shot import ASKERS, Asked, Asker, Question, check_prompts
 
 _KEPT = 16  # questions whose tokens are kept
 
@@ -46,11 +46,24 @@ class PromptedModel(LocalPredictor[Tensor, Answer]):
                 question = self.asker.question(dict(key))
                 texts = self.asker.feed(self._tokenizer, question)
                 kept = {name: value for name, value in texts.items() if name in self.engine.inputs}
-                self._asked[key] = Asked(question, kept, self.asker.token_owners(self._tokenizer, question))
+                owners = self.asker.token_owners(self._tokenizer, question)
+                self._check_whole(question, owners)
+                self._asked[key] = Asked(question, kept, owners)
                 if len(self._asked) > _KEPT:
                     self._asked.popitem(last=False)
             self._asked.move_to_end(key)
             return _Bound(self, self._asked[key])
+
+    def _check_whole(self, question: Question, token_owners: NDArray[np.int32]) -> None:
+        """Where all labels share one text, a tokenizer cuts off the end of a long one, without a word."""
+        lost = set(range(len(question.labels))) - set(token_owners.tolist()) if len(token_owners) else set()
+        if lost:
+            names = ", ".join(question.labels[label] for label in sorted(lost)[:5])
+            raise Unsupported(
+                f"{self.card.name} reads {len(token_owners)} tokens at once; of {len(question.labels)} labels "
+                f"{len(lost)} do not fit: {names}{' ...' if len(lost) > 5 else ''}.",
+                hint="Ask for fewer labels in one job, or use shorter prompts.",
+            )
 
     def prepare(self, frame: Frame) -> Tensor:
         return self.to_tensor(frame.pixels)

@@ -19,6 +19,7 @@ from bridge.domain import Clean, Fraction, Job, JobSpec, JobState, Model, Nms, T
 from bridge.errors import Conflict, InvalidRequest
 from bridge.mapping import check_choices
 from bridge.pinning import check_pairs, labels_of, mapped_by
+from bridge.prompting import prompted, prompts_from_json
 from bridge.store import Store
 from bridge.store import jobs as rows
 from bridge.store import models as model_rows
@@ -61,6 +62,8 @@ async def create_applied(store: Store, job_id: int, wanted: ApplySpec) -> Job:
         source = await rows.get_job(connection, job_id)
         task = await task_rows.get_task(connection, source.spec.target)
         model = await model_rows.get_model(connection, source.spec.model_id)
+    prompts = prompts_from_json(source.resolved.get("prompts"))
+    model = replace(model, card=prompted(model.card, prompts))
     if source.state in (JobState.QUEUED, JobState.RUNNING):
         raise Conflict(f"Annotation job {job_id} is {source.state}.", hint="Wait until it has ended, or cancel it.")
     keeper = source.source_job_id or source.id  # results are kept once

@@ -263,6 +263,12 @@ class Tiling(BaseModel):
     overlap: float = Field(default=0.2, ge=0, le=0.75)
 
 
+# What an open vocabulary looks for.
+Prompt = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
+]
+
+
 class JobSpec(BaseModel):
     """What a job was asked to do; kept with it as it was.
 
@@ -271,6 +277,8 @@ class JobSpec(BaseModel):
 
     min_size          shapes whose box is narrower or lower than so many pixels are left out
     keep_manual_iou   new shapes whose box overlaps that of a manual one at least so much are left out
+    prompts           of a model with an open vocabulary: task label -> what it looks for. Labels without are looked
+                      for by their names; ``mapping`` leaves one out
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -291,6 +299,7 @@ class JobSpec(BaseModel):
     keep_manual_iou: float | None = Field(default=None, gt=0, le=1)
     roi: Region | None = None
     tiling: Tiling | None = None
+    prompts: dict[str, Prompt | list[Prompt]] = Field(default_factory=dict, max_length=1000)
 
     @model_validator(mode="after")
     def _something_to_keep(self) -> JobSpec:

@@ -68,7 +68,7 @@ async def preview(store: Store, pinned: Pinned, predictor: Predictor, frames: in
         chosen = await selection_rows.spread_frames(connection, pinned.task.id, spec.frames, frames)
         known = await shape_rows.get_shapes(connection, pinned.task.id, [frame.number for frame in chosen])
     eyes = viewed(predictor, spec.roi, spec.tiling, pinned.most_views)
-    options = PredictOptions(pinned.floor_score, max_detections=max_detections)
+    options = PredictOptions(pinned.floor_score, pinned.prompts, max_detections)
     tried = [await _try(frame, pinned, eyes, options, known[frame.number]) for frame in chosen]
     times = [one.seconds for one in tried if one.error is None]
     per_frame = statistics.median(times) if times else None

@@ -18,6 +18,7 @@ from bridge.errors import BridgeError, Conflict, Overloaded
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
 from bridge.pinning import pin, suggest
+from bridge.prompting import prompted, prompts_from_json
 from bridge.refine import Refinement
 from bridge.registry import Registry
 from bridge.runner import JobPlan, Progress, Runner, RunnerOptions
@@ -196,6 +197,8 @@ class Jobs:
         labels = {label.name: label for label in task.labels}
         options = replace(self.options, floor_score=job.resolved["floor_score"])
         pairs = {m: labels[t] for m, t in job.resolved["pairs"].items()}
+        prompts = prompts_from_json(job.resolved.get("prompts"))
+        card = prompted(model.card, prompts)
         async with _keeping(self.store, lease, options.lease_s), self._predictor(job, model, on_download) as predictor:
             sink = LocalSink(
                 self.store,
@@ -211,10 +214,11 @@ class Jobs:
                 total=job.frames_total,
                 done=job.frames_done,
                 failed=job.frames_failed,
-                refinement=Refinement.of(job.spec, pairs, job.resolved["threshold"], model.card),
+                refinement=Refinement.of(job.spec, pairs, job.resolved["threshold"], card),
                 max_failure_rate=job.spec.max_failure_rate,
                 shapes=job.shapes_created,
                 keep_results=job.source_job_id is None,
+                prompts=prompts,
             )
             runner = self._running[job.id] = Runner(self.store, predictor, sink, plan, options, on_progress)
             await runner.run()

@@ -144,14 +144,15 @@ def check_choices(chosen: Mapping[str, str], model_labels: Sequence[str], task_l
         if model_label not in known:
             raise InvalidRequest(
                 f"The model has no label {model_label!r}.",
-                hint=f"It has: {_some(sorted(known))}.",
+                hint=f"It has: {some(sorted(known))}.",
                 code="unknown_label",
             )
         if task_label and task_label not in names:
             raise InvalidRequest(
-                f"The task has no label {task_label!r}.", hint=f"It has: {_some(sorted(names))}.", code="unknown_label"
+                f"The task has no label {task_label!r}.", hint=f"It has: {some(sorted(names))}.", code="unknown_label"
             )
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first names, for an error."""
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

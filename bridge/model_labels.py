@@ -8,6 +8,7 @@ from typing import Any
 from adapters.base import ModelCard
 from bridge.domain import TaskLabel
 from labelmatch import Attribute, Label
+from labelmatch.attributes import CHOICES
 
 
 def describe(card: ModelCard) -> list[Label]:
@@ -22,6 +23,33 @@ def describe(card: ModelCard) -> list[Label]:
     specs = {spec["name"]: spec for spec in card.settings.get("label_specs") or ()}
     names = dict.fromkeys(card.labels or ())
     return [_specified(specs[name]) if name in specs else Label(name, kind, (), named(joints)) for name in names]
+
+
+def own_labels(card: ModelCard) -> list[dict[str, Any]]:
+    """A task's labels as the model would have them, in the raw form of CVAT's label constructor.
+
+    Only skeletons are given their type: every other label can hold whatever the model makes. Attributes for which CVAT
+    has no input are left out.
+    """
+    return [
+        {
+            "name": label.name,
+            "type": label.type if label.sublabels else "any",
+            "attributes": [_input(each) for each in label.attributes if _has_input(each)],
+            "sublabels": [{"name": name} for name in label.sublabels],
+        }
+        for label in describe(card)
+    ]
+
+
+def _has_input(attribute: Attribute) -> bool:
+    return attribute.input_type in ("checkbox", "number", "text") or (
+        attribute.input_type in CHOICES and bool(attribute.values)
+    )
+
+
+def _input(attribute: Attribute) -> dict[str, Any]:
+    return {"name": attribute.name, "input_type": attribute.input_type, "values": list(attribute.values)}
 
 
 def typed(labels: Iterable[str | Label], shape_types: Sequence[str]) -> list[Label]:

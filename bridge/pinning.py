@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.base import ModelCard
@@ -13,6 +13,7 @@ from bridge.errors import InvalidRequest
 from bridge.fit import fits
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
 from bridge.model_labels import describe
+from bridge.prompting import Prompts, prompted, prompts_of
 from bridge.refine import Refinement
 from bridge.shapes import can_become
 from bridge.store import Store
@@ -33,6 +34,7 @@ class Pinned:
     floor_score   results are kept from here on: never above a threshold that the job itself uses
     sizes         (width, height) -> how many of the selected frames are of this size
     most_views    how many pictures the model is shown of one frame, at most
+    prompts       task label -> texts that an open vocabulary is asked for, () for the name; {} for fixed labels
     """
 
     spec: JobSpec
@@ -44,6 +46,12 @@ class Pinned:
     floor_score: float
     sizes: Mapping[tuple[int, int], int]
     most_views: int
+    prompts: Prompts
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card; of an open vocabulary with the labels that are asked for."""
+        return prompted(self.model.card, self.prompts)
 
     @property
     def frames(self) -> int:
@@ -53,13 +61,13 @@ class Pinned:
     @property
     def unmapped(self) -> list[str]:
         """Model labels that are left out."""
-        return [label for label in dict.fromkeys(labels_of(self.model.card)) if label not in self.pairs]
+        return [label for label in dict.fromkeys(labels_of(self.card)) if label not in self.pairs]
 
     @property
     def refinement(self) -> Refinement:
         labels = {label.name: label for label in self.task.labels}
         pairs = {m: labels[t] for m, t in self.pairs.items()}
-        return Refinement.of(self.spec, pairs, self.threshold, self.model.card)
+        return Refinement.of(self.spec, pairs, self.threshold, self.card)
 
     def resolved(self, mapping_id: int) -> dict[str, Any]:
         """As it is kept with the job."""
@@ -74,6 +82,7 @@ class Pinned:
             "threshold": self.threshold,
             "floor_score": self.floor_score,
             "most_views": self.most_views,
+            "prompts": {label: list(texts) for label, texts in self.prompts.items()},
         }
 
 
@@ -87,7 +96,8 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
         task = await task_rows.get_task(connection, spec.target)
         model = await model_rows.get_model(connection, spec.model_id)
         sizes = await selection_rows.frame_sizes(connection, task.id, spec.frames)
-    pairs, learned = await _pairs(store, spec, model, task)
+    prompts = prompts_of(model.card, spec, task.labels)
+    pairs, learned = await _pairs(store, spec, replace(model, card=prompted(model.card, prompts)), task, prompts)
     if not sizes:
         raise InvalidRequest(
             f"None of the {task.frame_count} frames of task {task.name} is selected.",
@@ -96,7 +106,7 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
         )
     threshold = model.threshold if spec.threshold is None else spec.threshold
     floor = min(floor_score, threshold, *spec.label_thresholds.values())
-    return Pinned(spec, task, model, pairs, learned, threshold, floor, sizes, _most_views(spec, sizes))
+    return Pinned(spec, task, model, pairs, learned, threshold, floor, sizes, _most_views(spec, sizes), prompts)
 
 
 def _most_views(spec: JobSpec, sizes: Mapping[tuple[int, int], int]) -> int:
@@ -135,15 +145,17 @@ async def suggest(
 
 
 async def _pairs(
-    store: Store, spec: JobSpec, model: Model, task: Task
+    store: Store, spec: JobSpec, model: Model, task: Task, prompts: Prompts
 ) -> tuple[dict[str, str], list[tuple[str, str, bool]]]:
-    """(accepted pairs, what a person's choices teach)."""
+    """(accepted pairs, what a person's choices teach). What was asked for by prompts is what is found."""
     labels = labels_of(model.card)
-    learned = [(m, t, True) for m, t in spec.mapping.items() if t]
-    check_choices(spec.mapping, labels, task.labels)
+    learned = [] if prompts else [(m, t, True) for m, t in spec.mapping.items() if t]
+    check_choices({} if prompts else spec.mapping, labels, task.labels)
     check_choices(dict.fromkeys(spec.label_thresholds, ""), labels, task.labels)
     if spec.mapping_id is not None:
         pairs = await mapped_by(store, spec.mapping_id, spec.mapping, model, task)
+    elif prompts:
+        pairs = {label: label for label in prompts}
     else:
         matches = await suggest(store, describe(model.card), task.labels)
         pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
@@ -175,8 +187,8 @@ def labels_of(card: ModelCard) -> Sequence[str]:
     """A model's own labels. Raises InvalidRequest where it has none because its vocabulary is open."""
     if card.labels is None:
         raise InvalidRequest(
-            f"{card.name} has an open vocabulary and needs prompts.",
-            hint="This version runs models with fixed labels.",
+            f"{card.name} has an open vocabulary: it has no labels of its own, and looks for those of the task.",
+            hint='Say what to look for: --labels car,person, or --prompt car="a red car" for texts other than names.',
         )
     return card.labels
 

@@ -7,7 +7,7 @@ ends the run before that leaves the frame pending, and the next run begins there
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,7 @@ class JobPlan:
     max_failure_rate: float
     shapes: int = 0  # made by earlier runs
     keep_results: bool = True
+    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an open vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +266,7 @@ class Runner:
 
     async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
         """Predict, with patience for what passes by itself. Raises PredictorError."""
-        options = PredictOptions(self.options.floor_score, max_detections=self.options.max_detections)
+        options = PredictOptions(self.options.floor_score, self.plan.prompts, self.options.max_detections)
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(Transient) & tenacity.retry_if_not_exception_type(PredictTimeout),
             stop=self._enough,

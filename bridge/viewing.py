@@ -88,7 +88,7 @@ class ViewingPredictor:
         size = (frame.width, frame.height)
         region = region_of(*size, self.roi)
         if region is None or not seen:
-            return Detections.empty(self.card.labels or ())
+            return Detections.empty(self.card.labels or tuple(options.prompts))
         found = seen[0][1]
         if len(seen) > 1:
             found = put_together([part for _, part in seen], [view for view, _ in seen], region, size)

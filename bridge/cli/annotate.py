@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,6 +61,7 @@ def annotate(
     label_threshold: o.LabelThreshold = None,
     accept: o.Accept = None,
     pairs: o.Map = None,
+    prompt: o.Prompt = None,
     nms: o.NmsIou = None,
     class_agnostic: o.ClassAgnostic = False,
     min_size: o.MinSize = None,
@@ -83,7 +84,7 @@ def annotate(
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
     wanted = o.model_options(
         threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual,
+        masks_as_polygons, keep_manual, prompt,
     )  # fmt: skip
 
     async def work(service: App) -> _Outcome:
@@ -97,7 +98,7 @@ def annotate(
         formats.find(format_name)  # refused before any work is done, and so is a place that cannot be written
         await asyncio.to_thread(check_place, out)
         registered = await find_or_add(service, model)
-        target, found, is_new = await _task(service, task, images, labels, registered)
+        target, found, is_new = await _task(service, task, images, labels, registered, wanted["prompts"])
         show_rejected(found, json)
         spec = o.make_spec(
             target=target.id,
@@ -129,11 +130,18 @@ def annotate(
 
 
 async def _task(
-    service: App, name: str | None, images: Sequence[Path], labels: str | None, model: Model
+    service: App,
+    name: str | None,
+    images: Sequence[Path],
+    labels: str | None,
+    model: Model,
+    prompts: Mapping[str, object],
 ) -> tuple[Task, Collected, bool]:
     """The task of that name with the images that it lacks added, or a new one; and whether it is new."""
     from bridge.errors import BridgeError, InvalidRequest, NotFound  # noqa: PLC0415
+    from bridge.model_labels import own_labels  # noqa: PLC0415
     from bridge.pinning import labels_of  # noqa: PLC0415
+    from bridge.prompting import prompted  # noqa: PLC0415
     from bridge.registry import free_name  # noqa: PLC0415
     from bridge.task_labels import labels_from_json, parse_labels  # noqa: PLC0415
 
@@ -149,9 +157,12 @@ async def _task(
                 )
             found = await service.tasks.add_frames(existing.id, images, skip_known=True)
             return await service.tasks.get(existing.id), found, False
-    wanted = (
-        parse_labels(labels) if labels is not None else labels_from_json([{"name": n} for n in labels_of(model.card)])
-    )
+    if labels is not None:
+        wanted = parse_labels(labels)
+    else:
+        card = prompted(model.card, dict.fromkeys(prompts, ()))
+        labels_of(card)  # an open vocabulary that is told nothing is refused
+        wanted = labels_from_json(own_labels(card))
     taken = {task.name for task in await service.tasks.page()}
     created = await service.tasks.create(name or free_name(images[0].resolve().stem, taken), wanted)
     try:

@@ -30,6 +30,7 @@ def start(
     label_threshold: o.LabelThreshold = None,
     pairs: o.Map = None,
     accept: o.Accept = None,
+    prompt: o.Prompt = None,
     nms: o.NmsIou = None,
     class_agnostic: o.ClassAgnostic = False,
     min_size: o.MinSize = None,
@@ -52,7 +53,7 @@ def start(
     """Annotate a task's frames with a model; Ctrl-C cancels, and `job resume` goes on."""
     wanted = o.model_options(
         threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual,
+        masks_as_polygons, keep_manual, prompt,
     )  # fmt: skip
 
     async def work(service: App) -> Job:
@@ -94,8 +95,13 @@ def announce(job: Job) -> None:
     """What the job is about to do with the labels, before it does it."""
     from bridge.cli.output import say, shortened  # noqa: PLC0415
 
-    pairs = [m if m == t else f"{m} -> {t}" for m, t in job.resolved["pairs"].items()]
-    say(f"Annotation job {job.id}: {job.resolved['model']}, labels {shortened(pairs, 20)}.")
+    prompts = job.resolved.get("prompts")
+    if prompts:
+        asked = [f"{m} ({' or '.join(prompts[m])})" if prompts.get(m) else m for m in job.resolved["pairs"]]
+        say(f"Annotation job {job.id}: {job.resolved['model']} looks for {shortened(asked, 20)}.")
+    else:
+        pairs = [m if m == t else f"{m} -> {t}" for m, t in job.resolved["pairs"].items()]
+        say(f"Annotation job {job.id}: {job.resolved['model']}, labels {shortened(pairs, 20)}.")
     if job.resolved["unmapped"]:
         say(f"Without a task label, left out: {shortened(job.resolved['unmapped'], 20)}.", "yellow")
 

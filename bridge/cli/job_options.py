@@ -25,6 +25,15 @@ Accept = Annotated[
     float | None,
     typer.Option("--accept-suggestions", min=0, max=1, metavar="SCORE", help="Accept suggestions from this score on."),
 ]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        metavar="LABEL=TEXT",
+        help="What a model with an open vocabulary looks for, for a task label; may be given several times. "
+        "Default: the label's name.",
+    ),
+]
 MaskPolygons = Annotated[bool, typer.Option("--masks-as-polygons", help="Return masks as polygons.")]
 NmsIou = Annotated[
     float | None,
@@ -70,6 +79,17 @@ def parse_pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{text!r} is not of the form LABEL=VALUE", param_hint=option)
         pairs[left.strip()] = right.strip()
     return pairs
+
+
+def parse_prompts(texts: list[str] | None) -> dict[str, list[str]]:
+    """``label=text`` texts, of which several may be for one label."""
+    prompts: dict[str, list[str]] = {}
+    for text in texts or []:
+        ((label, prompt),) = parse_pairs([text], "--prompt").items()
+        if not prompt:
+            raise typer.BadParameter(f"{text!r} says nothing to look for", param_hint="--prompt")
+        prompts.setdefault(label, []).append(prompt)
+    return prompts
 
 
 def parse_scores(texts: list[str] | None) -> dict[str, float]:
@@ -155,6 +175,7 @@ def model_options(
     tile_overlap: float,
     masks_as_polygons: bool,
     keep_manual: float | None,
+    prompts: list[str] | None,
 ) -> dict[str, Any]:
     """What the model is to look at and what is made of its answers, as keys of a job's spec."""
     return {
@@ -168,4 +189,5 @@ def model_options(
         "tiling": parse_tiling(tile, tile_overlap),
         "masks_as_polygons": masks_as_polygons,
         "keep_manual_iou": keep_manual,
+        "prompts": parse_prompts(prompts),
     }

@@ -28,6 +28,7 @@ def preview(
     label_threshold: o.LabelThreshold = None,
     pairs: o.Map = None,
     accept: o.Accept = None,
+    prompt: o.Prompt = None,
     nms: o.NmsIou = None,
     class_agnostic: o.ClassAgnostic = False,
     min_size: o.MinSize = None,
@@ -45,7 +46,7 @@ def preview(
     """Try a job on some of its frames: shapes, time and calls, before anything is written."""
     wanted = o.model_options(
         threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual,
+        masks_as_polygons, keep_manual, prompt,
     )  # fmt: skip
 
     async def work(service: App) -> tuple[Preview, list[Path]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.job_options import Prompt, parse_prompts
 from bridge.cli.session import OK, PARTLY, Json, run
 
 if TYPE_CHECKING:
@@ -138,12 +139,14 @@ def test(
     model: Name,
     images: Annotated[list[Path] | None, typer.Argument(help="Images or folders. Default: one grey image.")] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the model's own.")] = None,
+    prompt: Prompt = None,
     json: Json = False,
 ) -> None:
     """Load a model, predict, and show what it finds and how fast it is. Stores nothing."""
     from bridge.cli.try_model import show_trial, try_model  # noqa: PLC0415
 
-    trial = run(context, lambda service: try_model(service, model, images or [], threshold))
+    prompts = parse_prompts(prompt)
+    trial = run(context, lambda service: try_model(service, model, images or [], threshold, prompts))
     show_trial(trial, as_json=json)
     raise typer.Exit(PARTLY if trial.failures else OK)
 

@@ -150,6 +150,7 @@ def show_task(task: Task) -> None:
 def show_job(job: Job, task_name: str) -> None:
     resolved = job.resolved
     pairs = [f"{m} -> {t}" for m, t in resolved["pairs"].items()]
+    prompts = resolved.get("prompts") or {}
     facts(
         [
             ("job", job.id),
@@ -159,7 +160,8 @@ def show_job(job: Job, task_name: str) -> None:
             ("frames", f"{job.frames_total:,}, {job.frames_done:,} done, {job.frames_failed:,} failed"),
             ("shapes", f"{job.shapes_created:,}"),
             ("threshold", resolved["threshold"]),
-            ("mapping", shortened(pairs, 30)),
+            ("mapping", "" if prompts else shortened(pairs, 30)),
+            ("looks for", shortened([f"{m}: {', '.join(texts or [m])}" for m, texts in prompts.items()], 30)),
             ("left out", shortened(resolved["unmapped"], 30)),
             ("error", job.error),
         ]

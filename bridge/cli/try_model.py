@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bridge.app import App
 from bridge.cli.output import console, facts, print_json, table
 from bridge.domain import Model
 from bridge.errors import from_predictor
+from bridge.prompting import check_asked, prompts_from_json
 from bridge.sources.files import collect
 
 ENOUGH = 200  # images of a folder that are tried
@@ -37,10 +38,18 @@ class Trial:
     failures: list[str] = field(default_factory=list)
 
 
-async def try_model(service: App, name: str, images: Sequence[Path], threshold: float | None) -> Trial:
+async def try_model(
+    service: App,
+    name: str,
+    images: Sequence[Path],
+    threshold: float | None,
+    prompts: Mapping[str, Sequence[str]],
+) -> Trial:
     """Predict image by image. Raises BridgeError where the model itself cannot be used."""
     model = await service.registry.find(name)
+    check_asked(model.card, prompts)
     trial = Trial(model, model.threshold if threshold is None else threshold)
+    options = PredictOptions(trial.threshold, prompts_from_json(prompts))
     with tempfile.TemporaryDirectory() as unpacked:
         frames = [Frame("grey", 640, 480, pixels=np.full((480, 640, 3), 128, np.uint8))]
         if images:
@@ -54,7 +63,7 @@ async def try_model(service: App, name: str, images: Sequence[Path], threshold: 
             for frame in frames:
                 started = time.perf_counter()
                 try:
-                    (found,) = await predictor.predict([frame], PredictOptions(floor_score=trial.threshold))
+                    (found,) = await predictor.predict([frame], options)
                 except BadFrame as error:
                     trial.failures.append(error.message)
                     continue

@@ -354,6 +354,9 @@ class Pinned(Answer):
     unmapped: list[str] = Field(description="Model labels that are left out.")
     threshold: float
     floor_score: float = Field(description="Raw results are kept from this score on.")
+    prompts: dict[str, list[str]] = Field(
+        default={}, description="What an open vocabulary looks for: task label -> texts, none for the label's name."
+    )
 
 
 class JobAnswer(Answer):

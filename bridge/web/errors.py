@@ -25,6 +25,7 @@ ERROR_CODES: dict[str, str] = {
     "unknown_label": "A label is named that the model or the task does not have.",
     "nothing_matched": "No label of the model is matched to a label of the task.",
     "wrong_shape": "A mapping pairs a task label with a model whose shapes it cannot hold.",
+    "bad_prompts": "What a model is asked to look for is missing, ambiguous, or nothing that it can be asked.",
     "no_frames": "The job's selection of frames is empty.",
     "empty_region": "The region of interest lies outside of every frame.",
     "too_many_tiles": "A frame would be cut into too many tiles.",

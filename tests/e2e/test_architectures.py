@@ -47,7 +47,9 @@ def annotate(root: Path, build: Callable[[], Any], form: str, *options: str) -> 
 
 def pipeline(task: str, model: Path) -> Any:
     processor = transformers.AutoImageProcessor.from_pretrained(model, backend="pil")
-    return transformers.pipeline(task, model=str(model), image_processor=processor)
+    reads = (model / "tokenizer.json").exists()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model) if reads else None
+    return transformers.pipeline(task, model=str(model), image_processor=processor, tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize("build", known.DETECTION)
@@ -107,10 +109,71 @@ def test_tags_are_the_labels_of_the_pipeline(build: Callable[[], Any], tmp_path:
     assert expected
 
 
+@pytest.mark.parametrize("build", known.ZERO_SHOT_CLASSIFICATION)
+def test_tags_of_prompts_are_those_of_the_pipeline(build: Callable[[], Any], tmp_path: Path) -> None:
+    options = ("--labels", "car,tree", "--prompt", "tree=a red tree", "--threshold", "0")
+    model, image, out = annotate(tmp_path, build, "cvat", *options)
+    asked = {"This is a photo of car.": "car", "a red tree": "tree"}
+    expected = pipeline("zero-shot-image-classification", model)(
+        Image.open(image), candidate_labels=list(asked), hypothesis_template="{}"
+    )
+    tags = {tag.get("label") for tag in ElementTree.parse(out).iter("tag")}
+    assert tags == {asked[each["label"]] for each in expected} == {"car", "tree"}
+    best = max(expected, key=lambda each: float(each["score"]))
+    (only,) = predicted_tags(tmp_path, model, image, best["score"] - 1e-3, options[:4])
+    assert only == asked[best["label"]]
+
+
+def predicted_tags(root: Path, model: Path, image: Path, threshold: float, options: tuple[str, ...]) -> set[str]:
+    """The tags that are left above the threshold."""
+    out = root / "again.xml"
+    arguments = ["annotate", str(image), "--model", str(model), "--out", str(out), "--format", "cvat", *options]
+    with pytest.raises(SystemExit):
+        main(["--data-dir", str(root / "data"), *arguments, "--threshold", f"{threshold:.6f}"])
+    return {str(tag.get("label")) for tag in ElementTree.parse(out).iter("tag")}
+
+
+@pytest.mark.parametrize("build", known.ZERO_SHOT_DETECTION)
+def test_boxes_of_prompts_have_the_tasks_labels(build: Callable[[], Any], tmp_path: Path) -> None:
+    options = ("--labels", "vehicle,plant", "--prompt", "vehicle=car", "--prompt", "plant=a red tree")
+    model, image, out = annotate(tmp_path, build, "coco", *options, "--threshold", "0")
+    written = json.loads(out.read_text())
+    assert [each["name"] for each in written["categories"]] == ["vehicle", "plant"]
+    assert written["annotations"]
+    if build is not known.owlvit:
+        return  # the pipeline has no answer for the others that takes the same texts and the same square
+    expected = pipeline("zero-shot-object-detection", model)(
+        Image.open(image), candidate_labels=["car", "a red tree"], threshold=0.0
+    )
+    assert {each["label"] for each in expected} <= {"car", "a red tree"}
+    for annotation in written["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        ours = np.array([x, y, x + width, y + height])
+        theirs = [np.clip(list(each["box"].values()), 0, [*SIZE, *SIZE]) for each in expected]
+        assert min(np.abs(ours - other).max() for other in theirs) <= 2
+
+
+def test_a_pose_of_the_whole_picture(tmp_path: Path) -> None:
+    _, _, out = annotate(tmp_path, known.vitpose, "cvat", "--threshold", "0")
+    (skeleton,) = ElementTree.parse(out).iter("skeleton")
+    assert skeleton.get("label") == "person"
+    assert [point.get("label") for point in skeleton.iter("points")] == list(known.JOINTS)
+
+
+def test_oneformer_finds_masks(tmp_path: Path) -> None:
+    _, _, out = annotate(tmp_path, known.oneformer, "coco", "--threshold", "0.1")
+    written = json.loads(out.read_text())
+    masks = [dense(each["segmentation"]) for each in written["annotations"]]
+    assert masks
+    assert np.sum(masks, axis=0).max() == 1  # panoptic: no pixel is of two
+
+
 def test_an_open_vocabulary_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = known.write(known.clip, tmp_path / "clip")
     image = picture(tmp_path / "images")
     with pytest.raises(SystemExit) as ended:
         main(["--data-dir", str(tmp_path / "data"), "annotate", str(image.parent), "--model", str(model), "--out", "x"])
     assert ended.value.code == 1
-    assert "open vocabulary" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "open vocabulary" in said
+    assert "--labels car,person" in said

@@ -9,6 +9,7 @@ from adapters.errors import PredictorError
 from adapters.frame import Frame
 from bridge.domain import Model, Region, Shape, TaskLabel
 from bridge.errors import InvalidRequest, from_predictor
+from bridge.prompting import check_asked
 from bridge.shapes import to_shapes
 from bridge.understanding import understand
 from bridge.views import View, crop, moved, region_of, within
@@ -101,15 +102,7 @@ async def predict(call: Call[PredictQuery, Nothing]) -> PredictionAnswer:
 
 def _prompts(model: Model, query: PredictQuery) -> dict[str, list[str]]:
     """What to look for. Raises InvalidRequest where the model needs prompts and has none, or takes none."""
-    if model.card.labels is None and not query.prompts:
-        raise InvalidRequest(
-            f"{model.name} has an open vocabulary and needs prompts.",
-            hint='Say what to look for: prompts={"car": []}, or {"car": ["a car seen from above"]}.',
-        )
-    if model.card.labels is not None and query.prompts:
-        raise InvalidRequest(
-            f"{model.name} finds its own labels and takes no prompts.", hint="GET /v1/models/{model_id} lists them."
-        )
+    check_asked(model.card, query.prompts or {})
     return query.prompts or {}
 
 

@@ -263,6 +263,13 @@ async def test_grounding_dino_finds_the_boxes_of_the_library(tmp_path: Path) -> 
         same_boxes(ours, expected["scores"], expected["boxes"], label_ids, frame)
 
 
+async def test_labels_that_do_not_fit_into_the_text_are_named(tmp_path: Path) -> None:
+    """The tokenizer cuts a long text off, and what was cut off would never be found."""
+    prompts: dict[str, tuple[str, ...]] = {f"label {i}": ("a big red car",) for i in range(5)}
+    with pytest.raises(Unsupported, match=r"reads 16 tokens at once; of 5 labels 2 do not fit: label 3, label 4"):
+        await predict(known.grounding_dino, tmp_path, prompts)
+
+
 async def test_without_prompts_an_open_vocabulary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PredictorError, match="nothing to look for"):
         await predict(known.clip, tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,14 +53,14 @@ CARD = ModelCard(
 Behave = Callable[["FakePredictor", Sequence[Frame]], Awaitable[Any]]
 
 
-def detections(name: str) -> Detections:
+def detections(name: str, labels: Sequence[str] = LABELS) -> Detections:
     """What every test model finds on a frame: 0 to 3 boxes that follow from its name; scores 0.9, 0.6 and 0.3."""
     seed = zlib.crc32(name.encode())
     n = seed % 4
     left = np.arange(n, dtype=np.float32) * 10 + seed % 7
     boxes = np.stack([left, left + 1, left + 8, left + 9], axis=1) if n else np.empty((0, 4))
     scores = np.array([0.9, 0.6, 0.3][:n])
-    return Detections(LABELS, boxes, scores, np.array([(seed + i) % 3 for i in range(n)]))
+    return Detections(tuple(labels), boxes, scores, np.array([(seed + i) % len(labels) for i in range(n)]))
 
 
 class FakePredictor:
@@ -70,6 +70,7 @@ class FakePredictor:
         self.card = card
         self.behave = behave
         self.calls: list[list[str]] = []
+        self.prompts: list[Mapping[str, tuple[str, ...]]] = []
         self.busy = 0
         self.busiest = 0
         self.closed = 0
@@ -77,6 +78,7 @@ class FakePredictor:
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         assert not self.closed, "a closed predictor was asked"
         self.calls.append([frame.id for frame in frames])
+        self.prompts.append(options.prompts)
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         try:
@@ -85,7 +87,8 @@ class FakePredictor:
             self.busy -= 1
         if found is not None:
             return found  # type: ignore[no-any-return]
-        return [detections(frame.id).best(options.max_detections, options.floor_score) for frame in frames]
+        labels = self.card.labels if self.card.labels is not None else tuple(options.prompts)
+        return [detections(frame.id, labels).best(options.max_detections, options.floor_score) for frame in frames]
 
     async def close(self) -> None:
         self.closed += 1

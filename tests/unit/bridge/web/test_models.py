@@ -147,12 +147,19 @@ async def test_an_image_larger_than_the_setting_is_refused(api: Api) -> None:
         'roi={"x":1}',
         "roi=no json",
         'prompts={"car":[" "]}',
-        'prompts={"car":["a car"]}',  # of a model with its own labels
     ],
 )
 async def test_wrong_options_of_a_prediction_are_refused(api: Api, query: str) -> None:
     await api.model()
     await api.error("POST", f"/v1/models/1/predict?{query}", 400, "invalid_request", data=picture(1), headers=PNG)
+
+
+async def test_a_model_with_its_own_labels_takes_no_prompts(api: Api) -> None:
+    await api.model()
+    query = {"prompts": '{"car": ["a car"]}'}
+    path = "/v1/models/1/predict"
+    message = await api.error("POST", path, 400, "bad_prompts", data=picture(1), headers=PNG, params=query)
+    assert "takes no prompts" in message
 
 
 async def test_more_waiting_predictions_than_fit_are_turned_away(
@@ -230,5 +237,5 @@ async def test_a_model_with_an_open_vocabulary_answers_with_the_labels_of_the_pr
     found = await predicted(api, picture(3), prompts={"person": [], "vehicle": ["a car"]})
     assert found
     assert {shape["label"] for shape in found} <= {"vehicle", "person"}
-    message = await api.error("POST", "/v1/models/1/predict", 400, "invalid_request", data=picture(3), headers=PNG)
+    message = await api.error("POST", "/v1/models/1/predict", 400, "bad_prompts", data=picture(3), headers=PNG)
     assert "needs prompts" in message
