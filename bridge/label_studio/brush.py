@@ -57,7 +57,7 @@ def _packed(length: int, value: int) -> str:
     """One run as bits: 1, which of the four lengths, the length less one, the value; the longest are cut."""
     word = f"{value:08b}"
     whole, rest = divmod(length - 1, _LONGEST)
-    text = f"111{_LONGEST - 1:016b}{word}" * whole
+    text: str = f"111{_LONGEST - 1:016b}{word}" * whole
     rest += 1
     place = next(i for i, bits in enumerate(_LENGTH_BITS) if rest <= 2**bits)
     # A single value is written as such, as the SDK does.

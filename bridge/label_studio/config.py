@@ -10,12 +10,9 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bridge.errors import BridgeError, InvalidRequest
-
-if TYPE_CHECKING:
-    from label_studio_sdk.label_interface import LabelInterface
 
 MAX_CHARS = 2**20  # of a config
 MAX_LABELS = 20_000  # of all controls together
@@ -115,7 +112,7 @@ def _guard(xml: str) -> None:
 _CODE = "invalid_label_config"
 
 
-def interface_class() -> type[LabelInterface]:
+def interface_class() -> Any:
     """The SDK's reader of label configs. Raises LabelStudioMissing."""
     try:
         from label_studio_sdk.label_interface import LabelInterface  # noqa: PLC0415  (an extra, and slow to import)
@@ -131,7 +128,7 @@ def interface_class() -> type[LabelInterface]:
 def _read(xml: str) -> LabelConfig:
     reader = interface_class()
     try:
-        interface: Any = reader(_DECLARATION.sub("", xml, count=1))
+        interface = reader(_DECLARATION.sub("", xml, count=1))
         controls, objects = list(interface.controls or ()), list(interface.objects or ())
     except Exception as error:  # the SDK lets whatever goes wrong inside it come out
         reason = str(error).split("\n", 1)[0][:200]

@@ -32,6 +32,8 @@ ERROR_CODES: dict[str, str] = {
     "no_results": "The job has left no raw results that another one could read.",
     "below_floor": "A threshold is below the score down to which a job has kept its raw results.",
     "no_images": "Nothing of what was uploaded is an image.",
+    "invalid_label_config": "The label config of a Label Studio project cannot be read.",
+    "label_studio_not_installed": "The extra that reads Label Studio's label configs is not installed.",
     "invalid_reference": "The text names no model that Hubbridge can use.",
     "unauthorized": "The caller is not known.",
     "forbidden": "The caller may not do this.",
