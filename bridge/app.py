@@ -17,6 +17,7 @@ from bridge.settings import Settings
 from bridge.sources.files import ImageLimits
 from bridge.store import Store
 from bridge.tasks import Tasks
+from bridge.tokens import Tokens
 
 # The ecosystem's own names, by kind of connection.
 SECRET_VARIABLES = {"huggingface": "HF_TOKEN", "roboflow": "ROBOFLOW_API_KEY", "label-studio": "LABEL_STUDIO_API_KEY"}
@@ -32,6 +33,7 @@ class App:
     tasks: Tasks
     jobs: Jobs
     learning: Learning
+    tokens: Tokens
 
 
 @asynccontextmanager
@@ -51,12 +53,14 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         unload_after_s=settings.models.unload_after_seconds,
         offline=settings.models.offline,
     )
+    tokens = Tokens(store, session_s=settings.auth.session_hours * 3600)
     tasks = Tasks(store, folder / "tasks", image_limits(settings))
     try:
         jobs = Jobs(store, registry, runner_options(settings))
-        yield App(settings, store, registry, tasks, jobs, Learning(store))
+        yield App(settings, store, registry, tasks, jobs, Learning(store), tokens)
     finally:
         await registry.close()
+        await tokens.close()
         await store.close()
 
 

@@ -16,6 +16,36 @@ LABEL_TYPES = ("any", "rectangle", "polygon", "mask", "points", "ellipse", "skel
 HAND_DRAWN_TYPES = ("polyline", "cuboid")  # CVAT has them; no model here fills them
 
 
+class Scope(StrEnum):
+    """What a caller must be allowed to do; each one includes those before it. ``open``: nothing, anyone may."""
+
+    OPEN = "open"
+    READ = "read"
+    ANNOTATE = "annotate"
+    ADMIN = "admin"
+
+    def covers(self, needed: Scope) -> bool:
+        ranks = list(Scope)
+        return ranks.index(self) >= ranks.index(needed)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """Who may call the service, and how far. Its text was shown once and is stored nowhere."""
+
+    id: int
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+    def lives_at(self, now: float) -> bool:
+        """Whether it can be used at a moment, in seconds since 1970."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at.timestamp() > now)
+
+
 class Source(StrEnum):
     """Where a shape comes from."""
 

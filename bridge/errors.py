@@ -5,6 +5,8 @@ One shape everywhere: ``{"error": {"code", "message", "hint"}}``. A message says
 
 from __future__ import annotations
 
+import math
+
 from adapters import errors as predictor
 
 
@@ -49,12 +51,26 @@ class TooLarge(BridgeError):
     status, code = 413, "too_large"
 
 
+class UnsupportedMediaType(BridgeError):
+    status, code = 415, "unsupported_media_type"
+
+
 class TooManyRequests(BridgeError):
+    """``retry_after``: seconds until it is worth asking again."""
+
     status, code = 429, "too_many_requests"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.retry_after_s = max(1, math.ceil(retry_after))
 
 
 class Overloaded(BridgeError):
     status, code = 503, "overloaded"
+
+
+class NotReady(BridgeError):
+    status, code = 503, "not_ready"
 
 
 class UpstreamError(BridgeError):

@@ -7,6 +7,7 @@ file. ``config.toml`` at the repository's root shows every setting at its defaul
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -184,6 +185,17 @@ class ServerSettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=8090, description="Port to listen at. 0: any free one."
     )
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/?#@]+/?)?$",
+        description="Where people reach this server through a proxy, such as https://hub.example.com. With https, "
+        "cookies are sent over TLS only. Empty: as the requests say.",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed (in the environment: by "
+        "commas).",
+    )
     jobs_at_once: Positive = Field(default=1, description="Annotation jobs that run at the same time.")
     max_upload_mb: Positive = Field(default=2048, description="Larger uploads are refused, in MB.")
     server_folders: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -191,10 +203,28 @@ class ServerSettings(Section):
         description="Folders here that tasks may be made from over the network (in the environment: by commas).",
     )
 
-    @field_validator("server_folders", mode="before")
+    @field_validator("server_folders", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return by_commas(value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ipaddress.ip_network(each, strict=False)  # a ValueError that says what is wrong
+        return value
+
+
+class AuthSettings(Section):
+    mode: Literal["auto", "required", "open"] = Field(
+        default="auto",
+        description="Who must show a token. auto: everybody, except on the loopback interface until the first token is "
+        "made; required: everybody; open: nobody, and only the loopback interface is served.",
+    )
+    session_hours: Annotated[float, Field(gt=0, le=8760)] = Field(
+        default=168.0, description="A browser has to log in again after so many hours."
+    )
 
 
 class SecretsSettings(Section):
@@ -225,6 +255,7 @@ class Settings(BaseSettings):
     images: ImagesSettings = ImagesSettings()
     archives: ArchivesSettings = ArchivesSettings()
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     secrets: SecretsSettings = SecretsSettings()
     logging: LoggingSettings = LoggingSettings()
 

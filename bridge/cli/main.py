@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import annotate, connection, job, job_trying, learned, match, model, serve, task
+from bridge.cli import annotate, connection, job, job_trying, learned, match, model, serve, task, token
 from bridge.cli.session import Invocation, report_error
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ job.app.command("apply")(job_trying.apply)
 app.add_typer(job.app, name="job")
 app.add_typer(connection.app, name="connection")
 app.add_typer(learned.app, name="learned")
+app.add_typer(token.app, name="token")
 
 
 def main(arguments: list[str] | None = None) -> None:

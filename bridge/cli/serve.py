@@ -12,7 +12,8 @@ from bridge.cli.session import Invocation
 def serve(
     context: typer.Context,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen at, of this machine only. Default: the setting.")
+        str | None,
+        typer.Option(help="Address to listen at. Default: the setting, 127.0.0.1; others need a token first."),
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Port; 0 for any free one. Default: the setting, 8090.")
@@ -28,7 +29,8 @@ def serve(
     settings = invocation.settings()
     configure_logging("debug" if invocation.debug else settings.logging.level, settings.logging.format)
 
-    def announce(url: str) -> None:
-        typer.echo(f"Hubbridge serves {url}, open to every program on this machine. Routes: {url}/v1/docs")
+    def announce(url: str, is_open: bool) -> None:
+        who = "open to every program on this machine" if is_open else "for callers that show a token"
+        typer.echo(f"Hubbridge serves {url}, {who}. Routes: {url}/v1/docs")
 
     asyncio.run(run_server(settings, host=host, port=port, on_start=announce))

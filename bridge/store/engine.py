@@ -19,7 +19,7 @@ from bridge.errors import BridgeError, Overloaded
 
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0003"
 BUSY_TIMEOUT_MS = 15_000
 _DISK_FULL = ("disk is full", "no space left on device")  # SQLite; PostgreSQL
 # A table or a column that is not there: SQLite; PostgreSQL.

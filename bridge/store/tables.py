@@ -188,3 +188,28 @@ idempotency_keys = sa.Table(
     sa.Column("created_at", _Time, nullable=False),
     sa.Index("ix_idempotency_keys_created_at", "created_at"),
 )
+
+# ``digest`` is the SHA-256 of a token that nobody keeps. A revoked token stays, so that the service does not stand open
+# again when the last one is revoked.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("expires_at", _Time),
+    sa.Column("revoked_at", _Time),
+    sa.Column("last_used_at", _Time),
+)
+
+# A browser that is logged in: what its token may do, until one of the two ends.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("token_id", sa.ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("expires_at", _Time, nullable=False),
+)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from pydantic import BaseModel
 
+from bridge.web.authentication import needs
 from bridge.web.idempotency import once
 from bridge.web.reading import path_numbers, read_json, read_query
 from bridge.web.route import Answer, AnyRoute, Call, Nothing, Reply
@@ -16,6 +17,7 @@ from bridge.web.state import STATE
 def make_handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Read and check what the route declares, call its handler, render what it says."""
 
+    @needs(route.scope)
     async def handle(request: web.Request) -> web.StreamResponse:
         state = request.app[STATE]
         ids = path_numbers(request)

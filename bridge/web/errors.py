@@ -10,7 +10,6 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from bridge.errors import PREDICTOR_STATUS, BridgeError
-from bridge.web.guard import check_origin
 from bridge.web.state import STATE
 
 log = structlog.get_logger(__name__)
@@ -35,9 +34,10 @@ ERROR_CODES: dict[str, str] = {
     "invalid_label_config": "The label config of a Label Studio project cannot be read.",
     "label_studio_not_installed": "The extra that reads Label Studio's label configs is not installed.",
     "invalid_reference": "The text names no model that Hubbridge can use.",
-    "unauthorized": "The caller is not known.",
-    "forbidden": "The caller may not do this.",
-    "needs_authentication": "Serving beyond this machine is refused, because callers cannot be told apart yet.",
+    "unauthorized": "A token is missing, or it is unknown, revoked or expired.",
+    "forbidden": "The token's scope is not enough for this.",
+    "csrf": "A browser's session alone does not vouch for the request: the page's CSRF token is missing or wrong.",
+    "needs_authentication": "Serving beyond this machine is refused while no token is asked for.",
     "foreign_host": "The Host header does not name this machine.",
     "foreign_origin": "A page of another site tried to change something.",
     "folder_not_allowed": "A folder of the server is named that lies outside [server] server_folders.",
@@ -55,7 +55,7 @@ ERROR_CODES: dict[str, str] = {
     "expectation_failed": "The Expect header asks for something else than 100-continue.",
     "bad_frame": "The image cannot be read.",
     "unsupported_model": "The model is of a kind that Hubbridge does not run.",
-    "too_many_requests": "Too many requests; ask again later.",
+    "too_many_requests": "Too many wrong credentials; Retry-After says when to try again.",
     "rate_limited": "The model's host asks to slow down.",
     "overloaded": "Too much is waiting already; ask again later.",
     "database_unavailable": "The database did not answer.",
@@ -83,18 +83,12 @@ _HEADERS = {
 }
 
 
-class UnsupportedMediaType(BridgeError):
-    status, code = 415, "unsupported_media_type"
-
-
-class NotReady(BridgeError):
-    status, code = 503, "not_ready"
-
-
 def as_response(error: BridgeError) -> web.Response:
     response = web.json_response(error.as_json(), status=error.status)
     if error.status in (429, 503) or error.code == "idempotency_in_progress":
-        response.headers["Retry-After"] = "1"
+        response.headers["Retry-After"] = str(getattr(error, "retry_after_s", 1))
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="hubbridge"'
     return response
 
 
@@ -160,12 +154,11 @@ async def answer_expect(request: web.Request) -> web.StreamResponse | None:
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost layer: foreign pages are refused, errors become JSON, and what happened is counted."""
+    """The outermost layer: errors become JSON, and what happened is counted."""
     metrics = request.app[STATE].metrics
     started = time.perf_counter()
     _begun.set(None)  # a connection's requests share a context
     try:
-        check_origin(request)
         response = await handler(request)
     except Exception as error:
         begun = _begun.get()

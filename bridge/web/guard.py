@@ -1,8 +1,9 @@
-"""Who may talk to a service that stands open on the loopback interface: programs here, and its own pages.
+"""Foreign web pages are kept out, also where the service stands open on the loopback interface.
 
-Any web page can make a browser send requests to 127.0.0.1. Two checks keep such pages out: the Host header must name
-this machine (a page whose own name was made to resolve to 127.0.0.1 sends its name), and a request that changes
-something must not come from another origin (the browser says so in Origin and Sec-Fetch-Site, which no page can forge).
+Any web page can make a browser send requests to 127.0.0.1. Two checks keep such pages out: where no token is asked for,
+the Host header must name this machine (a page whose own name was made to resolve to 127.0.0.1 sends its name); and a
+request that changes something must not come from another origin (the browser says so in Origin and Sec-Fetch-Site,
+which no page can forge).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import ipaddress
 from aiohttp import web
 from yarl import URL
 
-from bridge.errors import Forbidden, InvalidRequest
+from bridge.errors import Forbidden
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -28,34 +29,29 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def refuse_open_beyond_loopback(host: str) -> None:
-    """Raises InvalidRequest for an address that other machines can reach."""
-    if not is_loopback(host):
-        raise InvalidRequest(
-            f"Hubbridge does not serve at {host[:100]}: without authentication everyone who reaches it could use it.",
-            hint="Serve at 127.0.0.1, and let a proxy with authentication stand in front of it.",
-            code="needs_authentication",
-        )
+def check_origin(request: web.Request, *, is_open: bool, public_url: str = "") -> None:
+    """Raises Forbidden for what a foreign web page made a browser send.
 
-
-def check_origin(request: web.Request) -> None:
-    """Raises Forbidden for what a foreign web page made a browser send."""
+    is_open      nobody is asked for a token, so the Host header must name this machine
+    public_url   where a proxy shows this server, in lower case; its pages are ours
+    """
     given = request.headers.getall("Host", [])
     host = _host_of(given[0]) if len(given) == 1 else None
-    if host is None or not is_loopback(host):
+    if host is None or (is_open and not is_loopback(host)):
         raise Forbidden(
             "The Host header does not name this machine.",
-            hint="Ask for http://127.0.0.1 or http://localhost, without a proxy that changes the name.",
+            hint="Ask for http://127.0.0.1 or http://localhost, or make a token: hubbridge token create.",
             code="foreign_host",
         )
     if request.method in SAFE_METHODS:
         return
     origin = request.headers.get("Origin")
-    foreign = origin is not None and origin.lower() != f"{request.scheme}://{given[0]}".lower()
+    ours = {f"{scheme}://{given[0]}".lower() for scheme in ({request.scheme} if is_open else {"http", "https"})}
+    foreign = origin is not None and origin.lower() not in ours | {public_url or None}
     if foreign or request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden(
             "Pages of other sites may not change anything here.",
-            hint="Call the service from a program, or from its own pages.",
+            hint="Call the service from a program, or from its own pages. Behind a proxy, set [server] public_url.",
             code="foreign_origin",
         )
 

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from bridge.domain import Scope
 from bridge.web.answers import ErrorAnswer
 from bridge.web.idempotency import HEADER, MAX_KEY
 from bridge.web.reading import ID_LIMITS, PATH_LIMITS
-from bridge.web.route import AnyRoute, Media, Nothing, Scope
+from bridge.web.route import AnyRoute, Media, Nothing
 from bridge.web.routes import ROUTES
 
 Json = dict[str, Any]
@@ -25,19 +26,31 @@ STATUS_TEXT: Mapping[int, str] = {
     204: "Done; there is nothing to say.",
     304: "As it was when If-None-Match was given.",
     400: "A parameter, the body or its meaning is wrong.",
-    403: "Refused: a foreign web page, a folder of the server that is not allowed, or the model's host denies access.",
+    401: "A token is missing, or it is unknown, revoked or expired.",
+    403: "Refused: the token's scope is too small, a foreign web page, a folder of the server that is not allowed, or "
+    "the model's host denies access.",
     404: "There is no such thing.",
     409: "It contradicts the present state, such as a name that is taken.",
     413: "Too large.",
     415: "The Content-Type is none that this route takes.",
     422: "The image cannot be read, or the model is of a kind that cannot be run.",
-    429: "The model's host asks to slow down.",
+    429: "Too many wrong credentials, or the model's host asks to slow down; Retry-After says how long.",
     500: "A defect of Hubbridge.",
     502: "The model or its host answered something that is no result.",
     503: "Too much is waiting, or the database or the model's host does not answer; try again.",
     504: "The model did not answer in time.",
 }
 SHARED_ERRORS = (400, 403, 503)  # of every route: wrong query, foreign page, busy database
+AUTH_ERRORS = (401, 429)  # of every route that needs a token
+SCHEMES: Json = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of `hubbridge token create`, with the scope read, annotate or admin. On the loopback "
+        "interface the service is open until the first one is made.",
+    },
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user name, and a token as the password."},
+}
 _REF = "#/components/schemas/{model}"
 
 
@@ -67,15 +80,7 @@ def make_document() -> Json:
         "components": {
             "schemas": schemas["$defs"],
             "responses": {f"Error{status}": _error(status) for status in sorted(_error_statuses())},
-            "securitySchemes": {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "Scopes: "
-                    + ", ".join(Scope)
-                    + ". On the loopback interface the service is open and no token is looked at.",
-                }
-            },
+            "securitySchemes": SCHEMES,
         },
     }
 
@@ -88,9 +93,8 @@ def _models_of(route: AnyRoute) -> set[type[BaseModel]]:
 def errors_of(route: AnyRoute) -> list[int]:
     """The statuses of a route's errors."""
     takes_json = route.body is not Nothing
-    return sorted(
-        {*SHARED_ERRORS, *route.errors, *((413, 415) if takes_json else ()), *((409,) if route.idempotent else ())}
-    )
+    shared = SHARED_ERRORS if route.scope is Scope.OPEN else (*SHARED_ERRORS, *AUTH_ERRORS)
+    return sorted({*shared, *route.errors, *((413, 415) if takes_json else ()), *((409,) if route.idempotent else ())})
 
 
 def _error_statuses() -> set[int]:
@@ -98,13 +102,12 @@ def _error_statuses() -> set[int]:
 
 
 def _operation(route: AnyRoute) -> Json:
-    scope_rank = list(Scope)[: list(Scope).index(route.scope) + 1]
     operation: Json = {
         "operationId": route.operation_id,
         "tags": [route.tag],
         "summary": route.summary,
         "description": (route.description + " " if route.description else "") + f"Scope: {route.scope}.",
-        "security": [{}, {"token": [str(scope) for scope in scope_rank[-1:]]}],
+        "security": [{}, *({scheme: [str(route.scope)]} for scheme in SCHEMES if route.scope is not Scope.OPEN)],
         "x-scope": str(route.scope),
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {str(status): _answer(status, shape) for status, shape in route.answers.items()}

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from bridge.errors import InvalidRequest
-from bridge.web.errors import UnsupportedMediaType
+from bridge.errors import InvalidRequest, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
 
+FORM = "application/x-www-form-urlencoded"
 MAX_JSON_BYTES = 16 * 2**20
 PATH_LIMITS: Mapping[str, tuple[int, int]] = {"number": (0, 2**31 - 1)}  # others are ids
 ID_LIMITS = (1, 2**63 - 1)
@@ -71,6 +71,15 @@ def parse_json(body: bytes, model: type[M]) -> M:
         ) from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form that is sent as such a text. Raises UnsupportedMediaType and InvalidRequest."""
+    check_content_type(request, (FORM,))
+    try:
+        return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    except (web.RequestPayloadError, ValueError, LookupError) as error:
+        raise InvalidRequest("The form is not sent as HTTP has it.", hint="Send it in UTF-8.") from error
 
 
 def check_content_type(request: web.Request, allowed: tuple[str, ...]) -> str:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from bridge.app import App
+from bridge.domain import Scope
 from bridge.web.state import State
-
-
-class Scope(StrEnum):
-    """What a caller must be allowed to do; each one includes those before it."""
-
-    READ = "read"
-    ANNOTATE = "annotate"
-    ADMIN = "admin"
 
 
 class Nothing(BaseModel):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bridge.applying import ApplySpec
-from bridge.domain import JobSpec
+from bridge.domain import JobSpec, Scope
 from bridge.web import answers as a
 from bridge.web import requests as r
 from bridge.web.handlers import annotated, connections, frames, jobs, matching, models, statistics, system, tasks
 from bridge.web.paging import Paging
-from bridge.web.route import AnyRoute, Media, Nothing, Route, Scope
+from bridge.web.route import AnyRoute, Media, Nothing, Route
 
-READ, ANNOTATE, ADMIN = Scope.READ, Scope.ANNOTATE, Scope.ADMIN
+OPEN, READ, ANNOTATE, ADMIN = Scope.OPEN, Scope.READ, Scope.ANNOTATE, Scope.ADMIN
 HOST_ERRORS = (403, 404, 422, 429, 502, 503, 504)  # what a model and its host can answer
 
 PICTURE = Media("image/*", "The image file, upright.")
@@ -193,9 +193,9 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/jobs/{job_id}/frames", "listJobFrames", READ, "Jobs", "List a job's ledger: each frame's state",
           jobs.list_ledger, r.LedgerQuery, Nothing, {200: a.LedgerPage}, errors=(404,)),
     # System
-    Route("GET", "/healthz", "healthz", READ, "System", "Whether the process lives",
+    Route("GET", "/healthz", "healthz", OPEN, "System", "Whether the process lives",
           system.healthz, Nothing, Nothing, {200: a.Health}),
-    Route("GET", "/readyz", "readyz", READ, "System", "Whether the database answers and jobs are claimed",
+    Route("GET", "/readyz", "readyz", OPEN, "System", "Whether the database answers and jobs are claimed",
           system.readyz, Nothing, Nothing, {200: a.Readiness}),
     Route("GET", "/metrics", "metrics", READ, "System", "Metrics for Prometheus",
           system.metrics, Nothing, Nothing, {200: Media("text/plain", "Prometheus' text format.", binary=False)}),

@@ -17,9 +17,11 @@ from bridge.app import App, open_app
 from bridge.errors import InvalidRequest
 from bridge.live_server import announce_server, live_server, withdraw_server
 from bridge.settings import Settings
+from bridge.web.authentication import Authentication
+from bridge.web.authorization import authorize
 from bridge.web.dispatch import make_handler
 from bridge.web.errors import add_headers, answer_errors, answer_expect
-from bridge.web.guard import refuse_open_beyond_loopback
+from bridge.web.login import log_in, log_out, show_login
 from bridge.web.metrics import Metrics
 from bridge.web.openapi import make_document
 from bridge.web.reading import MAX_JSON_BYTES
@@ -49,13 +51,17 @@ def make_web_app(service: App) -> web.Application:
     metrics = Metrics()
     frames = metrics.frames.labels("job")
     worker = Worker(service.jobs, service.settings.server.jobs_at_once, on_frames=frames.inc)
-    app = web.Application(middlewares=[answer_errors], client_max_size=MAX_JSON_BYTES)
-    app[STATE] = State(service, worker, metrics, document=make_document())
+    app = web.Application(middlewares=[answer_errors, authorize], client_max_size=MAX_JSON_BYTES)
+    auth = Authentication(service.tokens, service.settings)
+    app[STATE] = State(service, worker, metrics, auth, document=make_document())
     app.on_response_prepare.append(add_headers)
     for route in ROUTES:
         # Numbers only, so that /v1/models/resolve is never taken for a model.
         path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
         app.router.add_route(route.method, path, make_handler(route), expect_handler=answer_expect)
+    app.router.add_get("/login", show_login)
+    app.router.add_post("/login", log_in)
+    app.router.add_post("/logout", log_out)
     return app
 
 
@@ -66,11 +72,11 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
     Raises InvalidRequest where the address is taken, or reaches beyond this machine.
     """
     address = settings.server.host if host is None else host
-    refuse_open_beyond_loopback(address)
     async with open_app(settings) as service:
         await asyncio.to_thread(remove_abandoned, settings.storage.folder)
         app = make_web_app(service)
         state = app[STATE]
+        await state.auth.listen_at(address)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -119,15 +125,15 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
 
 
 async def serve(
-    settings: Settings, *, host: str | None = None, port: int | None = None, on_start: Callable[[str], None]
+    settings: Settings, *, host: str | None = None, port: int | None = None, on_start: Callable[[str, bool], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT. ``on_start`` is told the URL."""
+    """Serve until SIGTERM or SIGINT. ``on_start`` is told the URL, and whether everybody there may do everything."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with serving(settings, host=host, port=port) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, stop.set)
-        on_start(server.url)
+        on_start(server.url, await server.state.auth.stands_open())
         await stop.wait()
         log.info("closing")

@@ -1,4 +1,4 @@
-"""What the handlers share beside the service: metrics, the worker, and the sign that the server is closing."""
+"""What the handlers share beside the service: metrics, worker, authentication, and the sign that the server closes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from bridge.app import App
+from bridge.web.authentication import Authentication
 from bridge.web.metrics import Metrics
 from bridge.worker import Worker
 
@@ -20,6 +21,7 @@ class State:
     service: App
     worker: Worker
     metrics: Metrics
+    auth: Authentication
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     document: dict[str, Any] = field(default_factory=dict)
 

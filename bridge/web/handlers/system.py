@@ -6,10 +6,11 @@ import json
 
 from aiohttp import web
 
-from bridge.domain import JobState
+from bridge.domain import JobState, Scope
+from bridge.errors import NotReady
 from bridge.web.answers import Health, Readiness
+from bridge.web.authentication import current_principal
 from bridge.web.docs_page import render_page
-from bridge.web.errors import NotReady
 from bridge.web.route import Call, Nothing
 
 
@@ -22,7 +23,8 @@ async def readyz(call: Call[Nothing, Nothing]) -> Readiness:
     if call.state.closing.is_set() or not call.state.worker.alive:
         raise NotReady("No job is being claimed.", hint="The server is starting or closing, or its log says why not.")
     if hung := call.service.registry.hung:
-        names = ", ".join(hung)
+        seen = current_principal().scope.covers(Scope.READ)
+        names = ", ".join(hung) if seen else "a model"
         return Readiness(
             status="degraded",
             reason=f"Unloaded because calls of it hung: {names}. It is loaded anew when it is next used; the threads "
