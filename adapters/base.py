@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -311,14 +311,10 @@ class Context:
     http: HttpPolicy = field(default_factory=HttpPolicy)
 
 
-class Predictor(Protocol):
-    """A loaded, callable model. Safe to call concurrently up to ``card.limits.max_concurrency``."""
+class OpenModel(Protocol):
+    """A loaded, callable model: a ``Predictor``, or one of ``adapters.promptable``."""
 
     card: ModelCard
-
-    async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
-        """As many results as frames, in order, finite and inside each frame. Raises PredictorError."""
-        ...
 
     async def close(self) -> None:
         """Free what the model holds. May be called twice."""
@@ -329,6 +325,15 @@ class Predictor(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Predictor(OpenModel, Protocol):
+    """Answers frames. Safe to call concurrently up to ``card.limits.max_concurrency``."""
+
+    async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
+        """As many results as frames, in order, finite and inside each frame. Raises PredictorError."""
+        ...
 
 
 class Adapter(Protocol):
@@ -342,6 +347,6 @@ class Adapter(Protocol):
         """Make the model's files present and whole; resumes what an earlier call began. Raises PredictorError."""
         ...
 
-    async def open(self, card: ModelCard, context: Context) -> Predictor:
+    async def open(self, card: ModelCard, context: Context) -> OpenModel:
         """Load the model, fetching what is missing. Raises PredictorError."""
         ...

@@ -92,7 +92,7 @@ def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
                 f"{folder.name} is run by {TRANSFORMERS} only.", hint=f"Add it with the engine {TRANSFORMERS}."
             )
         Preprocessor.from_config(folder.preprocessor)  # transformers has its own for what we do not know
-    labels, notes = (None, ()) if kind.open_vocabulary else read_labels(folder.config)
+    labels, notes = (None, ()) if kind.open_vocabulary else ((), ()) if kind.by_hand else read_labels(folder.config)
     further: dict[str, Any] = {}
     if kind.skeleton:
         experts = (folder.config.get("backbone_config") or {}).get("num_experts", 1)

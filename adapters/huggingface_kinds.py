@@ -35,6 +35,14 @@ _KINDS_BY_MODEL_TYPE = {
     ("ForObjectDetection", "owlv2"): "zero-shot-object-detection",
     ("ForObjectDetection", "grounding-dino"): "zero-shot-object-detection",
     ("ForObjectDetection", "mm-grounding-dino"): "zero-shot-object-detection",
+    ("Model", "vit"): "image-feature-extraction",
+    ("Model", "deit"): "image-feature-extraction",
+    ("Model", "dinov2"): "image-feature-extraction",
+    ("Model", "dinov2_with_registers"): "image-feature-extraction",
+    ("Model", "dinov3_vit"): "image-feature-extraction",
+    ("Model", "sam"): "mask-generation",
+    ("Model", "sam2"): "mask-generation",
+    ("Model", "sam2_video"): "mask-generation",
     ("Model", "clip"): "zero-shot-image-classification",
     ("Model", "chinese_clip"): "zero-shot-image-classification",
     ("Model", "metaclip_2"): "zero-shot-image-classification",
@@ -44,7 +52,12 @@ _KINDS_BY_MODEL_TYPE = {
 }
 
 # Which model types of a kind can be read; a kind that is not here takes every one that transformers loads.
-_MODEL_TYPES = {"object-detection": tuple(sorted(SCORES_OF)), "keypoint-detection": ("vitpose",)}
+_MODEL_TYPES = {
+    "object-detection": tuple(sorted(SCORES_OF)),
+    "keypoint-detection": ("vitpose",),
+    "mask-generation": ("sam", "sam2", "sam2_video"),
+    "image-feature-extraction": ("vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit"),  # with a class token
+}
 
 
 def kind_of_config(config: Mapping[str, Any]) -> str | None:

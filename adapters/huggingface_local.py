@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.base import Context, ModelCard, Predictor
+from adapters.base import Context, ModelCard, OpenModel
 from adapters.errors import BadOutput, ModelNotFound, PredictorError, Unavailable, Unsupported
 from adapters.huggingface_config import (
     CONFIG,
@@ -57,7 +57,7 @@ class HuggingFaceLocal:
         finally:
             stop.set()
 
-    async def open(self, card: ModelCard, context: Context) -> Predictor:
+    async def open(self, card: ModelCard, context: Context) -> OpenModel:
         await self.fetch(card, context)
         predictor = await asyncio.to_thread(_load, card, _folder_of(card, context))
         if isinstance(predictor, LocalModel):
@@ -166,7 +166,7 @@ def _check_folder(card: ModelCard, context: Context, stop: threading.Event) -> N
         raise ModelNotFound(f"The files in {root} have changed since the model was added.", hint="Add it again.")
 
 
-def _load(card: ModelCard, folder: Path) -> Predictor:
+def _load(card: ModelCard, folder: Path) -> OpenModel:
     if card.engine == ONNXRUNTIME:
         from adapters.onnx_local import load_onnx  # noqa: PLC0415  (heavy)
 

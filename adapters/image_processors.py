@@ -146,6 +146,16 @@ def _near(value: float, multiple: int) -> int:
     return near if near >= 0 else math.ceil(value / multiple) * multiple
 
 
+def _longest_edge(options: Mapping[str, Any]) -> tuple[Resize, Size | None]:
+    edge = int(options["size"]["longest_edge"])
+
+    def resize(height: int, width: int) -> Size:
+        share = edge / max(height, width)
+        return int(height * share + 0.5), int(width * share + 0.5)
+
+    return resize, None
+
+
 @dataclass(frozen=True, slots=True)
 class Processor:
     """``defaults`` of preprocessor_config.json's keys, and the rule that makes its sizes."""
@@ -191,6 +201,7 @@ PROCESSORS: dict[str, Processor] = {
     "ChineseCLIPImageProcessor": Processor(_OPENAI),
     "ConditionalDetrImageProcessor": Processor(_DETR),
     "ConvNextImageProcessor": Processor(_edge(384, BICUBIC, _HALF, crop=None, crop_pct=224 / 256), _convnext),
+    "DINOv3ViTImageProcessor": Processor(_square(224, BILINEAR, _IMAGENET)),  # the library's needs torchvision
     "DPTImageProcessor": Processor(
         _square(384, BICUBIC, _HALF, ensure_multiple_of=1, keep_aspect_ratio=False), resize=_dpt
     ),
@@ -218,6 +229,18 @@ PROCESSORS: dict[str, Processor] = {
     "PoolFormerImageProcessor": Processor(_edge(224, BICUBIC, _IMAGENET, crop_pct=0.9), _poolformer),
     "PvtImageProcessor": Processor(_square(224, BICUBIC, _IMAGENET)),
     "RTDetrImageProcessor": Processor(_square(640, BILINEAR, _IMAGENET, do_normalize=False, do_pad=False)),
+    "Sam2ImageProcessor": Processor(_square(1024, BILINEAR, _IMAGENET)),  # the library's needs torchvision
+    "SamImageProcessor": Processor(
+        {
+            "size": {"longest_edge": 1024},
+            "resample": BILINEAR,
+            "do_normalize": True,
+            "do_pad": True,
+            "pad_size": {"height": 1024, "width": 1024},
+            **_IMAGENET,
+        },
+        _longest_edge,
+    ),
     "SegformerImageProcessor": Processor(_square(512, BILINEAR, _IMAGENET)),
     "SiglipImageProcessor": Processor(_square(224, BICUBIC, _HALF)),
     "ViTImageProcessor": Processor(_square(224, BILINEAR, _HALF)),

@@ -10,6 +10,7 @@ from importlib import import_module
 from adapters.base import Adapter, ModelCard
 from adapters.errors import Unsupported
 from adapters.references import (
+    BuiltIn,
     HttpsFile,
     HuggingFaceEndpoint,
     HuggingFaceModel,
@@ -32,6 +33,7 @@ ADAPTERS: dict[type, tuple[str, str]] = {
     NuclioFunction: ("nuclio", "adapters.nuclio_function:NuclioFunctions"),
     LocalFolder: ("local", _HUGGING_FACE_LOCAL),
     LocalFile: ("file", "adapters.onnx_file:OnnxFile"),
+    BuiltIn: ("built-in", "adapters.built_in:BuiltIns"),
 }
 
 _NAMES: dict[type, str] = {

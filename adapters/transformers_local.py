@@ -12,17 +12,20 @@ import numpy as np
 import torch
 import transformers
 
-from adapters.base import ModelCard
+from adapters.base import ModelCard, OpenModel
 from adapters.errors import Unsupported
 from adapters.huggingface_config import PREPROCESSOR
 from adapters.image_processors import PROCESSORS, plain_name
-from adapters.keypoint_model import KeypointModel, load_keypoints
+from adapters.keypoint_model import load_keypoints
 from adapters.local import first_line
 from adapters.local_model import Arrays, LocalModel
 from adapters.owlv2_preprocess import Owlv2Preprocessor
 from adapters.preprocess import FrameToTensor, Pixels, Preprocessor, Tensor
-from adapters.prompted_model import PromptedModel, load_prompted
+from adapters.promptable import EMBED, SEGMENT
+from adapters.prompted_model import load_prompted
 from adapters.readers import kind_of, make_constants, make_reader
+from adapters.reidentify import EmbeddingReIdentifier
+from adapters.sam import load_sam
 
 
 class TransformersEngine:
@@ -63,12 +66,16 @@ class LibraryPreprocessor:
         return Tensor(values, values.shape[1], values.shape[2])
 
 
-def load_transformers(card: ModelCard, folder: Path) -> LocalModel | PromptedModel | KeypointModel:
+def load_transformers(card: ModelCard, folder: Path) -> OpenModel:
     """From the card's files in ``folder``; blocks. No code of the model's is run, and no pickle read.
 
     Raises Unsupported where transformers cannot load it.
     """
+    if kind_of(card).task_type == SEGMENT:
+        return load_sam(card, folder, load_model(card, folder))
     engine = TransformersEngine(load_model(card, folder), kind_of(card).outputs)
+    if kind_of(card).task_type == EMBED:
+        return EmbeddingReIdentifier(card, load_preprocessor(card, folder), engine, *kind_of(card).outputs)
     if kind_of(card).skeleton:
         return load_keypoints(card, folder, engine)
     to_tensor = load_preprocessor(card, folder)

@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from adapters.base import Predictor
+from adapters.base import OpenModel, Predictor
 from bridge.batcher import Batcher
 from bridge.domain import Model
 from bridge.errors import Overloaded
@@ -24,29 +24,31 @@ _Key = tuple[int, str]  # id and revision
 
 @dataclass(slots=True, eq=False)
 class LoadedModel:
-    """A predictor in memory with its turns, and how many callers use it right now."""
+    """A model in memory with its turns, and how many callers use it right now. Only predictors have a batcher."""
 
-    predictor: Predictor
+    model: OpenModel
     turns: Turns
-    batcher: Batcher
+    batcher: Batcher | None
     users: int = 0
     timer: asyncio.TimerHandle | None = None  # while nobody uses it
     closed: bool = False
 
     @classmethod
-    def of(cls, predictor: Predictor) -> Self:
-        limits = predictor.card.limits
+    def of(cls, model: OpenModel) -> Self:
+        limits = model.card.limits
         turns = Turns(limits.max_concurrency, limits.requests_per_second)
-        return cls(predictor, turns, Batcher(LentPredictor(predictor, turns), turns))
+        batcher = Batcher(LentPredictor(model, turns), turns) if isinstance(model, Predictor) else None
+        return cls(model, turns, batcher)
 
     @property
     def stuck(self) -> bool:
         """Whether the model has hung too often to be asked again; only one in this process can."""
-        return bool(getattr(self.predictor, "stuck", False))
+        return bool(getattr(self.model, "stuck", False))
 
     async def close(self) -> None:
-        await self.batcher.close()
-        await self.predictor.close()
+        if self.batcher is not None:
+            await self.batcher.close()
+        await self.model.close()
 
 
 class LoadedModels:
@@ -76,7 +78,7 @@ class LoadedModels:
 
     @asynccontextmanager
     async def lend(
-        self, model: Model, open_it: Callable[[], Awaitable[Predictor]], *, room_within_s: float | None = None
+        self, model: Model, open_it: Callable[[], Awaitable[OpenModel]], *, room_within_s: float | None = None
     ) -> AsyncIterator[LoadedModel]:
         """The model, for as long as the block lasts; ``open_it`` loads it where it is not in memory.
 
@@ -120,7 +122,7 @@ class LoadedModels:
         await asyncio.gather(*self._unloading)
 
     async def _open(
-        self, model: Model, open_it: Callable[[], Awaitable[Predictor]], room_within_s: float | None
+        self, model: Model, open_it: Callable[[], Awaitable[OpenModel]], room_within_s: float | None
     ) -> LoadedModel:
         try:
             async with asyncio.timeout(room_within_s):
@@ -160,7 +162,7 @@ class LoadedModels:
 
     def _unload_idle(self, key: _Key, loaded: LoadedModel) -> None:
         if loaded.users == 0 and self._loaded.get(key) is loaded:
-            log.info("a model nobody uses was unloaded", model=loaded.predictor.card.name)
+            log.info("a model nobody uses was unloaded", model=loaded.model.card.name)
             del self._loaded[key]
             task = asyncio.create_task(self._close(loaded))
             self._unloading.add(task)

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from adapters import providers
-from adapters.base import Context, ModelCard, Predictor
+from adapters.base import Context, ModelCard, OpenModel, Predictor
 from adapters.errors import PredictorError
 from adapters.network import HttpPolicy
 from adapters.references import Parsed, parse_reference
@@ -27,6 +28,9 @@ from bridge.loaded_models import LoadedModel, LoadedModels
 from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import models as rows
+from bridge.turns import Turns
+
+M = TypeVar("M", bound=OpenModel)
 
 PLACES = ("auto", "local", "hosted")  # where a model can be wanted to run
 _DEFAULT_HOSTS: Mapping[str, str] = {str(kind): host for kind, host in DEFAULT_HOSTS.items()}
@@ -190,19 +194,35 @@ class Registry:
         Its calls wait for their turns among everybody's, behind those of ``batcher``.
         """
         async with self._lend(model, progress) as loaded:
-            yield LentPredictor(loaded.predictor, loaded.turns)
+            if not isinstance(loaded.model, Predictor):
+                raise _wants_a_person(model)
+            yield LentPredictor(loaded.model, loaded.turns)
 
     @asynccontextmanager
     async def batcher(self, model: Model) -> AsyncIterator[Batcher]:
         """Lend the model to somebody who asks for one frame and waits for the answer; otherwise as ``predictor``."""
         async with self._lend(model, lambda _: None, room_within_s=ROOM_WITHIN_S) as loaded:
+            if loaded.batcher is None:
+                raise _wants_a_person(model)
             yield loaded.batcher
+
+    @asynccontextmanager
+    async def by_hand(self, model: Model, kind: type[M]) -> AsyncIterator[tuple[M, Turns]]:
+        """Lend a model of ``adapters.promptable``, of the kind that is named, with its turns; as ``batcher`` else."""
+        async with self._lend(model, lambda _: None, room_within_s=ROOM_WITHIN_S) as loaded:
+            if not isinstance(loaded.model, kind):
+                raise InvalidRequest(
+                    f"{model.name} is a model for {model.card.task_type}.",
+                    hint=f"Take one that is a {kind.__name__.lower()}.",
+                    code="wrong_kind_of_model",
+                )
+            yield loaded.model, loaded.turns
 
     @asynccontextmanager
     async def _lend(
         self, model: Model, progress: Progress, *, room_within_s: float | None = None
     ) -> AsyncIterator[LoadedModel]:
-        async def open_it() -> Predictor:
+        async def open_it() -> OpenModel:
             with self._downloads.watch(model, progress) as seen, _translated():
                 context = await self._context(seen)
                 return await providers.adapter_for_card(model.card).open(model.card, context)
@@ -269,6 +289,14 @@ def _parse(text: str, hub_endpoint: str) -> Parsed:
         return parse_reference(text, hub_endpoint=hub_endpoint)
     except PredictorError as error:
         raise from_predictor(error) from error
+
+
+def _wants_a_person(model: Model) -> InvalidRequest:
+    return InvalidRequest(
+        f"{model.name} is a model for {model.card.task_type}: it answers clicks and boxes, and annotates no frames.",
+        hint="Use it as an interactor, a tracker or for ReID in CVAT, or through POST /v1/models/ID/segment.",
+        code="wrong_kind_of_model",
+    )
 
 
 def _bad_name(name: str) -> InvalidRequest:

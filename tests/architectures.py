@@ -346,6 +346,77 @@ def vitpose() -> Built:
     return tf.VitPoseForPoseEstimation(config), _processor("VitPose", size={"height": 64, "width": 48})
 
 
+def vit_features() -> Built:
+    return tf.ViTModel(tf.ViTConfig(**_VIT, image_size=32)), _processor("ViT", size={"height": 32, "width": 32})
+
+
+def dinov2() -> Built:
+    config = tf.Dinov2Config(**{**_VIT, "image_size": 32})
+    return tf.Dinov2Model(config), _processor("Bit", size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+
+
+_SAM_DECODER = {
+    "hidden_size": 16,
+    "mlp_dim": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "iou_head_hidden_dim": 16,
+}
+_SAM_PROMPTS = {"hidden_size": 16, "image_size": 64, "mask_input_channels": 4}
+
+
+def sam() -> Built:
+    vision = tf.SamVisionConfig(
+        hidden_size=16,
+        output_channels=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=64,
+        patch_size=8,
+        mlp_dim=16,
+        window_size=4,
+        global_attn_indexes=[1],
+        num_pos_feats=8,
+    )
+    config = tf.SamConfig(
+        vision_config=vision.to_dict(),
+        prompt_encoder_config={**_SAM_PROMPTS, "patch_size": 8},
+        mask_decoder_config=_SAM_DECODER,
+    )
+    sizes = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
+    return tf.SamModel(config), _processor("Sam", **sizes)
+
+
+def _sam2_parts() -> dict[str, Any]:
+    backbone = tf.Sam2HieraDetConfig(
+        hidden_size=8,
+        num_attention_heads=1,
+        image_size=[64, 64],
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 2, 2],
+        window_size_per_stage=[4, 2, 4, 2],
+        global_attention_blocks=[3],
+        window_positional_embedding_background_size=[4, 4],
+    )
+    vision = tf.Sam2VisionConfig(
+        backbone_config=backbone.to_dict(),
+        backbone_channel_list=[64, 32, 16, 8],
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+        fpn_hidden_size=16,
+    )
+    return {
+        "vision_config": vision.to_dict(),
+        "prompt_encoder_config": {**_SAM_PROMPTS, "patch_size": 16},
+        "mask_decoder_config": _SAM_DECODER,
+    }
+
+
+def sam2() -> Built:
+    config = tf.Sam2Config(**_sam2_parts())
+    return tf.Sam2Model(config), {"image_processor_type": "Sam2ImageProcessorFast", "size": {"height": 64, "width": 64}}
+
+
 DETECTION: tuple[Callable[[], Built], ...] = (
     detr,
     conditional_detr,
@@ -360,6 +431,8 @@ UNIVERSAL: tuple[Callable[[], Built], ...] = (mask2former, maskformer, oneformer
 ZERO_SHOT_CLASSIFICATION: tuple[Callable[[], Built], ...] = (clip, siglip)
 ZERO_SHOT_DETECTION: tuple[Callable[[], Built], ...] = (owlvit, owlv2, grounding_dino)
 KEYPOINTS: tuple[Callable[[], Built], ...] = (vitpose,)
+EMBEDDERS: tuple[Callable[[], Built], ...] = (vit_features, dinov2)
+SEGMENTERS: tuple[Callable[[], Built], ...] = (sam, sam2)
 READS_TEXTS = {oneformer, *ZERO_SHOT_CLASSIFICATION, *ZERO_SHOT_DETECTION}
 
 

@@ -13,6 +13,7 @@ from typing import cast
 
 from adapters.base import ModelCard
 from adapters.local_model import Arrays, Reader
+from adapters.promptable import EMBED, SEGMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Kind:
     onnx         whether the reader takes an exported graph's outputs as well
     texts        whether the model reads texts, and so needs its tokenizer's files
     skeleton     the one label of a pose model; what its config calls labels are the joints
+    by_hand      answers clicks and boxes and not frames (``adapters.promptable``); it has no labels
     """
 
     task_type: str
@@ -41,6 +43,7 @@ class Kind:
     onnx: bool = True
     texts: bool = False
     skeleton: str = ""
+    by_hand: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -90,6 +93,24 @@ KINDS: dict[str, Kind] = {
         "adapters.readers.keypoints",
         onnx=False,
         skeleton="person",
+    ),
+    EMBED: Kind(
+        EMBED,
+        ("rectangle",),
+        "AutoModel",
+        ("last_hidden_state",),
+        "adapters.reidentify",
+        onnx=False,
+        by_hand=True,
+    ),
+    SEGMENT: Kind(
+        SEGMENT,
+        ("mask",),
+        "AutoModelForMaskGeneration",
+        ("pred_masks", "iou_scores"),
+        "adapters.sam",
+        onnx=False,
+        by_hand=True,
     ),
     "zero-shot-image-classification": Kind(
         "zero-shot-image-classification",

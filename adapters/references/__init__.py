@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from adapters.references import files, huggingface, nuclio, roboflow
 from adapters.references.kinds import (
+    BuiltIn,
     HttpsFile,
     HuggingFaceEndpoint,
     HuggingFaceModel,
@@ -20,6 +21,7 @@ from adapters.references.kinds import (
 from adapters.references.pasted import FORMS, Pasted, checked, refusal, split_path, split_url
 
 __all__ = [
+    "BuiltIn",
     "FoundSecret",
     "HttpsFile",
     "HuggingFaceEndpoint",
@@ -87,6 +89,11 @@ def _parse_url(text: str, scheme: re.Match[str], hub_endpoint: str) -> Parsed:
     if name == "hf":
         parts = split_path(rest, name)
         return _parsed(huggingface.from_id(parts.segments), parts)
+    if name == "builtin":
+        parts = split_path(rest, name)
+        if len(parts.segments) != 1:
+            raise refusal("A built-in model has one name.", "Write builtin://template-tracker.")
+        return _parsed(BuiltIn(parts.segments[0]), parts)
     if name == "roboflow":
         parts = split_path(rest, name)
         return _parsed(roboflow.from_parts(parts.segments), parts)

@@ -153,6 +153,17 @@ class HttpsFile:
         return f"{self.url}#sha256={self.sha256}"
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A model that comes with the program and needs no weights."""
+
+    name: str
+
+    @property
+    def canonical(self) -> str:
+        return f"builtin://{self.name}"
+
+
 Reference = (
     HuggingFaceModel
     | HuggingFaceEndpoint
@@ -162,4 +173,5 @@ Reference = (
     | LocalFolder
     | LocalFile
     | HttpsFile
+    | BuiltIn
 )

@@ -23,6 +23,7 @@ ERROR_CODES: dict[str, str] = {
     "invalid_cursor": "The cursor is not one that this list gave.",
     "unknown_label": "A label is named that the model or the task does not have.",
     "nothing_matched": "No label of the model is matched to a label of the task.",
+    "wrong_kind_of_model": "The model answers clicks and boxes and no frames, or the other way round.",
     "wrong_shape": "A mapping pairs a task label with a model whose shapes it cannot hold.",
     "bad_prompts": "What a model is asked to look for is missing, ambiguous, or nothing that it can be asked.",
     "no_frames": "The job's selection of frames is empty.",

@@ -126,7 +126,7 @@ async def test_a_forgotten_model_is_closed_by_its_last_user() -> None:
 async def test_a_model_that_hung_is_unloaded_named_and_loaded_anew() -> None:
     shelf, memory = Shelf(), LoadedModels(2)
     async with memory.lend(model(1), shelf.opener(1)), memory.lend(model(1), shelf.opener(1)) as lent:
-        lent.predictor.stuck = True  # type: ignore[attr-defined]
+        lent.model.stuck = True  # type: ignore[attr-defined]
     assert (shelf.open, memory.hung, len(memory)) == ([], ["model-1"], 0)
     async with memory.lend(model(1), shelf.opener(1)):
         assert (shelf.open, memory.hung) == (["model-1"], [])
