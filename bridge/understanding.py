@@ -7,6 +7,7 @@ from typing import Literal
 
 from adapters.errors import PredictorError
 from adapters.references import (
+    BuiltIn,
     HttpsFile,
     HuggingFaceEndpoint,
     HuggingFaceModel,
@@ -28,7 +29,8 @@ Key = Literal["none", "optional", "required"]
 class Understood:
     """A reference in words.
 
-    kind          of source: huggingface, huggingface-endpoint, roboflow, inference-server, nuclio, local, https
+    kind          of source: huggingface, huggingface-endpoint, roboflow, inference-server, nuclio, local, https or
+                  built-in
     reference     its canonical text, without any key
     account_kind, account_host    the connection that a key for it would be; None where it takes none
     key           whether it needs one; ``optional``: only where the model is private or gated
@@ -96,3 +98,5 @@ def _described(reference: Reference) -> tuple[str, str, Key]:  # noqa: PLR0911 (
             return "local", f"File {reference.path} on the server", "none"
         case HttpsFile():
             return "https", f"File {reference.url}, pinned by its hash", "optional"
+        case BuiltIn():
+            return "built-in", f"{reference.name}, which comes with Hubbridge", "none"
