@@ -34,10 +34,7 @@ ADAPTERS: dict[type, tuple[str, str]] = {
     LocalFolder: ("local", _HUGGING_FACE_LOCAL),
     LocalFile: ("file", "adapters.onnx_file:OnnxFile"),
     BuiltIn: ("built-in", "adapters.built_in:BuiltIns"),
-}
-
-_NAMES: dict[type, str] = {
-    HttpsFile: "a model file on a web server",
+    HttpsFile: ("https", "adapters.https_file:HttpsFiles"),
 }
 
 
@@ -45,11 +42,7 @@ def adapter_for(reference: Reference) -> Adapter:
     """The adapter of a parsed reference. Raises Unsupported, naming the kind, where this version has none."""
     if type(reference) in ADAPTERS:
         return _load(ADAPTERS[type(reference)][1])
-    kind = _NAMES.get(type(reference), type(reference).__name__)
-    raise Unsupported(
-        f"{reference.canonical} is {kind}, which this version does not fetch.",
-        hint="Download the file and give its path: ./model.onnx.",
-    )
+    raise Unsupported(f"{reference.canonical} is a {type(reference).__name__}, which this version does not run.")
 
 
 def adapter_for_card(card: ModelCard) -> Adapter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Kind = Literal["huggingface", "roboflow", "nuclio", "cvat", "label-studio"]
+Kind = Literal["huggingface", "roboflow", "nuclio", "cvat", "label-studio", "https"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT_HOSTS: dict[Kind, str] = {
@@ -13,4 +13,5 @@ DEFAULT_HOSTS: dict[Kind, str] = {
     "nuclio": "",
     "cvat": "app.cvat.ai",
     "label-studio": "",
+    "https": "",
 }

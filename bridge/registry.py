@@ -160,6 +160,11 @@ class Registry:
         """Keep an account's secret, encrypted; an earlier one for the same kind and host is replaced."""
         if not secret or not secret.isprintable():
             raise InvalidRequest("A secret must not be empty or hold control characters.")
+        if kind == "https" and not host:
+            raise InvalidRequest(
+                "A key for model files belongs to one host, or anybody's address would be sent it.",
+                hint="Name the host: --host models.example.com",
+            )
         token = await asyncio.to_thread(self.secrets.encrypt, SecretStr(secret))
         async with self.store.write() as connection:
             return await rows.put_connection(connection, kind, host, token)

@@ -163,9 +163,9 @@ def _parsed(reference: Reference, source: Pasted) -> Parsed:
     kind, host = _account(reference, source)
     values = list(source.keys)
     if source.login:
-        # git clone URLs carry the token as user or as password; a Nuclio behind a proxy wants both.
+        # git clone URLs carry the token as user or as password; a proxy and a server of files want both.
         user, _, password = source.login.partition(":")
-        login = source.login if kind == "nuclio" else password or user
+        login = source.login if kind in ("nuclio", "https") else password or user
         values.insert(0, login)
     found = tuple(FoundSecret(kind, host, value) for value in dict.fromkeys(values) if value)
     return Parsed(reference, found, (kind, host))

@@ -1,4 +1,4 @@
-"""Folders and files: here, and one .onnx file on a web server."""
+"""Folders and files: here, and model files on a web server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import posixpath
 import re
 from urllib.parse import quote, unquote, urlsplit
 
+from adapters.references.file_hints import said_in
 from adapters.references.huggingface import OTHER_WEIGHTS, PICKLED, RUNNABLE
 from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder
 from adapters.references.pasted import Pasted, checked, refusal
@@ -13,6 +14,9 @@ from adapters.references.pasted import Pasted, checked, refusal
 PATH_STARTS = ("/", "./", "../", "~")
 PASTE_PATH = "Give a folder in Hugging Face layout (config.json, model.safetensors or ONNX), an .onnx file, or an .xml."
 PASTE_FILE = "Paste https://HOST/PATH/model.onnx#sha256=DIGEST; `sha256sum model.onnx` prints the digest."
+_PINNED = re.compile(
+    r"sha256[=:-](?P<file>[0-9a-f]{64})(?:&bin_sha256[=:-](?P<bin>[0-9a-f]{64}))?(?:&(?P<more>.*))?", re.IGNORECASE
+)
 # What some hosts need to send the file itself. Every other parameter may be a key, and is refused.
 _HARMLESS = {"download": {"", "1", "true"}, "raw": {"", "1", "true"}, "dl": {"1"}}
 
@@ -58,13 +62,15 @@ def from_file_url(text: str) -> LocalFolder | LocalFile:
 
 
 def from_https(url: Pasted) -> HttpsFile:
-    """An .onnx file on a host that is no model hub, with the digest that pins it."""
+    """A model file on a host that is no model hub, with the digests that pin it and what it does not say of itself."""
     suffix = posixpath.splitext(url.segments[-1])[1].lower()
-    if suffix != ".onnx":
+    if suffix not in RUNNABLE:
         raise refusal(
-            f"Of the files on the web only .onnx is loaded, not {suffix}.",
+            f"Of the files on the web only .onnx and OpenVINO's .xml are loaded, not {suffix}.",
             "Download the model's files into a folder and give that: ./folder.",
         )
+    if "/" in url.segments[-1]:
+        raise refusal("The name of the file holds a slash.", PASTE_FILE)
     if url.scheme != "https":
         raise refusal("A model is fetched over https only.", PASTE_FILE)
     if url.keys or any(value not in _HARMLESS.get(name.lower(), ()) for name, value in url.query):
@@ -72,12 +78,19 @@ def from_https(url: Pasted) -> HttpsFile:
             "The address carries parameters that may be a key or expire.",
             "Download the file and give its path: ./model.onnx.",
         )
-    digest = re.fullmatch(r"sha256[=:-]([0-9a-f]{64})", url.fragment.lower())
-    if not digest:
+    pinned = _PINNED.fullmatch(url.fragment)
+    if not pinned:
         raise refusal("The SHA-256 of the file is missing or is not 64 hex digits.", PASTE_FILE)
+    weights = (pinned["bin"] or "").lower()
+    if (suffix == ".xml") != bool(weights):
+        raise refusal(
+            "An OpenVINO model has its weights in a .bin file, whose SHA-256 is wanted as well; an ONNX file has none.",
+            "Paste https://HOST/PATH/model.xml#sha256=DIGEST&bin_sha256=DIGEST-OF-THE-BIN.",
+        )
     path = "".join(f"/{quote(segment, safe='')}" for segment in url.segments)
     query = "&".join(f"{name}={value}" for name, value in url.query)
-    return HttpsFile(url.base_url + path + (f"?{query}" if query else ""), digest[1])
+    address = url.base_url + path + (f"?{query}" if query else "")
+    return HttpsFile(address, pinned["file"].lower(), weights, said_in(pinned["more"] or ""))
 
 
 def looks_like_weights(segment: str) -> bool:

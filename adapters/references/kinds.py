@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+from adapters.references.file_hints import Said, as_text
 from adapters.references.hints import fragment
 
 # The only revisions that hold a slash and are nevertheless written plainly, as the hub does.
@@ -143,14 +144,37 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class HttpsFile:
-    """An .onnx file on any https host, pinned by the SHA-256 of its content (64 lower-case hex digits)."""
+    """An .onnx file on any https host, or an OpenVINO .xml with its .bin beside it, pinned by SHA-256 of the content.
+
+    sha256, bin_sha256   64 lower-case hex digits; empty only in the catalogue, where the first download says them
+    said                 what the file does not say of itself, as in ``MODEL.json`` beside a file here
+    """
 
     url: str
     sha256: str
+    bin_sha256: str = ""
+    said: Said = ()
+
+    @property
+    def name(self) -> str:
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+    @property
+    def weights_url(self) -> str:
+        """Where the weights of an OpenVINO model lie; empty for ONNX, which holds its own."""
+        parts = urlsplit(self.url)
+        if not parts.path.lower().endswith(".xml"):
+            return ""
+        return parts._replace(path=parts.path[: -len("xml")] + "bin").geturl()
+
+    @property
+    def is_pinned(self) -> bool:
+        return bool(self.sha256) and (bool(self.bin_sha256) or not self.weights_url)
 
     @property
     def canonical(self) -> str:
-        return f"{self.url}#sha256={self.sha256}"
+        weights = f"&bin_sha256={self.bin_sha256}" if self.bin_sha256 else ""
+        return f"{self.url}#sha256={self.sha256}{weights}{as_text(self.said)}"
 
 
 @dataclass(frozen=True, slots=True)

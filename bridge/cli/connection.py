@@ -24,6 +24,7 @@ KINDS = {
     "nuclio": ("", "NUCLIO_LOGIN"),
     "cvat": ("app.cvat.ai", "CVAT_ACCESS_TOKEN"),
     "label-studio": ("", "LABEL_STUDIO_API_KEY"),
+    "https": ("", ""),
 }
 
 

@@ -1,4 +1,4 @@
-"""Which files of the server callers may name: those below [server] server_folders, wherever links lead."""
+"""Which files callers may name: those below [server] server_folders, wherever links lead; and files on the web."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adapters.errors import PredictorError
 from adapters.references import parse_reference
-from adapters.references.kinds import LocalFile, LocalFolder
+from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder
 from bridge.errors import Forbidden, InvalidRequest
 from bridge.settings import Settings
 
@@ -48,3 +48,16 @@ def check_reference(text: str, settings: Settings) -> None:
         return  # the registry says what is wrong with it
     if isinstance(reference, LocalFolder | LocalFile):
         allowed_path(str(Path(reference.path).expanduser().absolute()), settings)
+
+
+def refuse_web_file(text: str) -> None:
+    """Raises InvalidRequest for a model file on the web: what it is stands in it, so that asking is downloading."""
+    try:
+        reference = parse_reference(text).reference
+    except PredictorError:
+        return
+    if isinstance(reference, HttpsFile):
+        raise InvalidRequest(
+            "What a file on the web is, is known only once it is here.",
+            hint="Register it (POST /v1/models), which downloads it.",
+        )

@@ -5,16 +5,19 @@ A new adapter adds a case here; ``test_every_adapter_has_a_case`` fails until it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.base import Context
-from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Unsupported
-from adapters.references import HuggingFaceModel, LocalFile, LocalFolder, Reference
+from adapters.errors import AccessDenied, BadOutput, ModelNotFound, PredictorError, Unsupported
+from adapters.network import HttpPolicy
+from adapters.references import HttpsFile, HuggingFaceModel, LocalFile, LocalFolder, Reference
 from tests import models
 from tests.hub import Fault, HubServer, Repository
+from tests.servers.files import FileServer, Served
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,41 @@ def _file(folder: Path) -> Iterator[Setting]:
     )
 
 
+def _web_file(folder: Path) -> Iterator[Setting]:
+    content = models.write_yolo(folder / "street.onnx").read_bytes()
+    pickled = b"\x80\x02" + b"." * 100
+    files = {
+        "/street.onnx": Served(content),
+        "/pickled.onnx": Served(pickled),
+        "/page.onnx": Served(b"<!DOCTYPE html><html>Sign in</html>"),
+        "/broken.onnx": Served(content[: len(content) // 2]),
+    }
+
+    def digest(path: str) -> str:
+        return hashlib.sha256(files[path].content).hexdigest()
+
+    with FileServer(files) as server:
+
+        def file(path: str, sha256: str = "") -> HttpsFile:
+            return HttpsFile(server.url + path, sha256 or digest(path))
+
+        yield Setting(
+            file("/street.onnx"),
+            Context(folder / "cache", http=HttpPolicy(frozenset({"127.0.0.1"}))),
+            (
+                Refusal("absent", file("/absent.onnx", "0" * 64), ModelNotFound, ("absent.onnx",)),
+                Refusal("another file", file("/street.onnx", "0" * 64), BadOutput, ("SHA-256", digest("/street.onnx"))),
+                Refusal("pickle", file("/pickled.onnx"), Unsupported, ("pickle",)),
+                Refusal("a page", file("/page.onnx"), BadOutput, ("page",)),
+                Refusal("broken", file("/broken.onnx"), Unsupported, ("cannot load",)),
+                Refusal("own network", HttpsFile("https://10.0.0.1/m.onnx", "0" * 64), AccessDenied, ("private",)),
+            ),
+            server.fail,
+        )
+
+
 CASES = (
+    Case("web-file", HttpsFile, "onnxruntime", _web_file),
     Case("file-onnx", LocalFile, "onnxruntime", _file),
     Case("folder-onnx", LocalFolder, "onnxruntime", lambda f: _local_folder(f, models.write_onnx_model)),
     Case("folder-transformers", LocalFolder, "transformers", lambda f: _local_folder(f, models.write_rt_detr)),

@@ -23,7 +23,7 @@ from bridge.web.answers import (
     Rle,
     UnderstoodAnswer,
 )
-from bridge.web.folders import check_reference
+from bridge.web.folders import check_reference, refuse_web_file
 from bridge.web.paging import Paging, cut
 from bridge.web.requests import AddModel, ChangeModel, PredictQuery, ResolveModel, UnderstandReference
 from bridge.web.route import Call, Nothing, Reply
@@ -39,6 +39,7 @@ async def list_models(call: Call[Paging, Nothing]) -> ModelPage:
 
 async def resolve_model(call: Call[Nothing, ResolveModel]) -> Card:
     await asyncio.to_thread(check_reference, call.body.reference, call.service.settings)
+    refuse_web_file(call.body.reference)
     return Card.of(await call.service.registry.resolve(call.body.reference, engine=call.body.engine, run=call.body.run))
 
 

@@ -194,6 +194,16 @@ ACCEPTED: list[tuple[str, Reference]] = [
     (f"https://Example.com/model.onnx#sha256={SHA.upper()}", HttpsFile("https://example.com/model.onnx", SHA)),
     (f"https://example.com/m.onnx?download=1#sha256:{SHA}", HttpsFile("https://example.com/m.onnx?download=1", SHA)),
     (f"https://example.com:8443/a%20b.onnx#sha256={SHA}", HttpsFile("https://example.com:8443/a%20b.onnx", SHA)),
+    (f"https://a.b/m.xml#sha256={SHA}&bin_sha256={SHA}", HttpsFile("https://a.b/m.xml", SHA, SHA)),
+    (
+        f"https://a.b/m.onnx#sha256={SHA}&size=640x480&labels=car,stop%20sign&layout=yolo-v5&threshold=0.4",
+        HttpsFile(
+            "https://a.b/m.onnx",
+            SHA,
+            "",
+            (("layout", "yolo-v5"), ("labels", "car,stop sign"), ("size", "640x480"), ("threshold", "0.4")),
+        ),
+    ),
 ]
 
 # text, a word of the message, a word of the hint
@@ -313,7 +323,13 @@ REFUSED: list[tuple[str, str, str]] = [
     (f"http://example.com/model.onnx#sha256={SHA}", "https only", "https://"),
     (f"https://example.com/model.onnx?X-Amz-Signature=abc#sha256={SHA}", "may be a key", "Download"),
     (f"https://example.com/model.onnx?v=abc#sha256={SHA}", "may be a key", "Download"),
-    (f"https://example.com/model.xml#sha256={SHA}", "only .onnx", "Download"),
+    (f"https://example.com/model.xml#sha256={SHA}", ".bin", "bin_sha256"),
+    (f"https://example.com/model.onnx#sha256={SHA}&bin_sha256={SHA}", ".bin", "bin_sha256"),
+    (f"https://example.com/model.onnx#sha256={SHA}&colour=red", "unknown", "layout"),
+    (f"https://example.com/model.onnx#sha256={SHA}&name=a&name=b", "twice", "layout"),
+    (f"https://example.com/model.onnx#sha256={SHA}&size=640", "HEIGHTxWIDTH", "layout"),
+    (f"https://example.com/model.onnx#sha256={SHA}&iou=half", "number", "layout"),
+    (f"https://example.com/model.onnx#sha256={SHA}&junk", "cannot be read", "layout"),
     (f"https://example.com/model.pt#sha256={SHA}", "only .onnx", "Download"),
 ]
 
@@ -362,7 +378,7 @@ def test_what_is_no_model_is_refused_with_the_reason_and_what_to_paste(text: str
             "http://n:8070/api/functions/f",
             ("nuclio", "n:8070", f"me:{KEY}@"),
         ),
-        (f"https://u:{KEY}@a.b/m.onnx#sha256={SHA}", f"https://a.b/m.onnx#sha256={SHA}", ("https", "a.b", KEY)),
+        (f"https://u:{KEY}@a.b/m.onnx#sha256={SHA}", f"https://a.b/m.onnx#sha256={SHA}", ("https", "a.b", f"u:{KEY}")),
     ],
 )
 def test_a_key_moves_from_the_text_to_the_secrets(text: str, canonical: str, secret: tuple[str, str, str]) -> None:

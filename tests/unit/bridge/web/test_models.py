@@ -239,3 +239,14 @@ async def test_a_model_with_an_open_vocabulary_answers_with_the_labels_of_the_pr
     assert {shape["label"] for shape in found} <= {"vehicle", "person"}
     message = await api.error("POST", "/v1/models/1/predict", 400, "bad_prompts", data=picture(3), headers=PNG)
     assert "needs prompts" in message
+
+
+async def test_a_file_on_the_web_is_not_fetched_for_those_who_only_ask(api: Api) -> None:
+    reference = f"https://models.example.com/m.onnx#sha256={'0' * 64}"
+    message = await api.error("POST", "/v1/models/resolve", 400, "invalid_request", {"reference": reference})
+    assert "once it is here" in message
+
+
+async def test_a_key_for_files_belongs_to_one_host(api: Api) -> None:
+    body = {"kind": "https", "secret": "abc"}
+    assert "one host" in await api.error("POST", "/v1/connections", 400, "invalid_request", body)
