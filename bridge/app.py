@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.learning import Learning
 from bridge.net import endpoints, http_policy
@@ -34,6 +35,7 @@ class App:
     jobs: Jobs
     learning: Learning
     tokens: Tokens
+    interactive: Interactive
 
 
 @asynccontextmanager
@@ -57,7 +59,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     tasks = Tasks(store, folder / "tasks", image_limits(settings))
     try:
         jobs = Jobs(store, registry, runner_options(settings))
-        yield App(settings, store, registry, tasks, jobs, Learning(store), tokens)
+        interactive = Interactive(registry, settings.models.embeddings_mb * 2**20)
+        yield App(settings, store, registry, tasks, jobs, Learning(store), tokens, interactive)
     finally:
         await registry.close()
         await tokens.close()

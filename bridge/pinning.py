@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.base import ModelCard
+from adapters.promptable import ASKED_BY_HAND
 from bridge.domain import JobSpec, Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import fits
@@ -15,6 +16,7 @@ from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labe
 from bridge.model_labels import describe
 from bridge.prompting import Prompts, prompted, prompts_of
 from bridge.refine import Refinement
+from bridge.registry import wants_a_person
 from bridge.shapes import can_become
 from bridge.store import Store
 from bridge.store import learned as learned_rows
@@ -95,6 +97,8 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
     async with store.read() as connection:
         task = await task_rows.get_task(connection, spec.target)
         model = await model_rows.get_model(connection, spec.model_id)
+        if model.card.task_type in ASKED_BY_HAND:
+            raise wants_a_person(model)
         sizes = await selection_rows.frame_sizes(connection, task.id, spec.frames)
     prompts = prompts_of(model.card, spec, task.labels)
     pairs, learned = await _pairs(store, spec, replace(model, card=prompted(model.card, prompts)), task, prompts)

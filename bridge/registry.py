@@ -200,7 +200,7 @@ class Registry:
         """
         async with self._lend(model, progress) as loaded:
             if not isinstance(loaded.model, Predictor):
-                raise _wants_a_person(model)
+                raise wants_a_person(model)
             yield LentPredictor(loaded.model, loaded.turns)
 
     @asynccontextmanager
@@ -208,7 +208,7 @@ class Registry:
         """Lend the model to somebody who asks for one frame and waits for the answer; otherwise as ``predictor``."""
         async with self._lend(model, lambda _: None, room_within_s=ROOM_WITHIN_S) as loaded:
             if loaded.batcher is None:
-                raise _wants_a_person(model)
+                raise wants_a_person(model)
             yield loaded.batcher
 
     @asynccontextmanager
@@ -296,7 +296,8 @@ def _parse(text: str, hub_endpoint: str) -> Parsed:
         raise from_predictor(error) from error
 
 
-def _wants_a_person(model: Model) -> InvalidRequest:
+def wants_a_person(model: Model) -> InvalidRequest:
+    """Of a model that annotates nothing by itself."""
     return InvalidRequest(
         f"{model.name} is a model for {model.card.task_type}: it answers clicks and boxes, and annotates no frames.",
         hint="Use it as an interactor, a tracker or for ReID in CVAT, or through POST /v1/models/ID/segment.",

@@ -83,6 +83,9 @@ class ModelsSettings(Section):
     unload_after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = Field(
         default=900.0, description="A model that nobody has used for so long leaves memory, in seconds. 0: never."
     )
+    embeddings_mb: Positive = Field(
+        default=512, description="Memory for what segmenters such as SAM have understood of frames, in MB."
+    )
     max_weights_mb: Positive = Field(default=4096, description="Larger models are refused, in MB of weights.")
     engine: Literal["auto", "onnxruntime", "transformers"] = Field(
         default="auto",

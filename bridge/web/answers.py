@@ -160,6 +160,16 @@ class PredictedShape(Answer):
     group: int
 
 
+class SegmentAnswer(Answer):
+    model_id: int
+    width: int
+    height: int
+    score: float | None = Field(description="The model's own estimate; null where it finds nothing.")
+    rle: Rle | None = Field(description="The object's mask over the whole image.")
+    box: list[float] | None = Field(description="x1, y1, x2, y2 around the mask.")
+    polygons: list[list[float]] | None = Field(description="With `mask_as_polygons`: outlines, x y x y ...")
+
+
 class PredictionAnswer(Answer):
     model_id: int
     width: int

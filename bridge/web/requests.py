@@ -183,6 +183,19 @@ class PredictQuery(Body):
     )
 
 
+Pixel = Annotated[float, Field(ge=-(10**6), le=10**6, allow_inf_nan=False)]
+Points = Annotated[list[tuple[Pixel, Pixel]], Field(max_length=1000)]
+
+
+class SegmentQuery(Body):
+    positive: Json[Points] | None = Field(default=None, description="Points on the object, `[[x, y], ...]`.")
+    negative: Json[Points] | None = Field(default=None, description="Points beside the object.")
+    box: Json[tuple[Pixel, Pixel, Pixel, Pixel]] | None = Field(
+        default=None, description="A box around the object, `[x1, y1, x2, y2]`."
+    )
+    mask_as_polygons: bool = False
+
+
 class UnderstandReference(Body):
     reference: Reference
 

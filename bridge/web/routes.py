@@ -6,7 +6,18 @@ from bridge.applying import ApplySpec
 from bridge.domain import JobSpec, Scope
 from bridge.web import answers as a
 from bridge.web import requests as r
-from bridge.web.handlers import annotated, connections, frames, jobs, matching, models, statistics, system, tasks
+from bridge.web.handlers import (
+    annotated,
+    connections,
+    frames,
+    jobs,
+    matching,
+    models,
+    segments,
+    statistics,
+    system,
+    tasks,
+)
 from bridge.web.paging import Paging
 from bridge.web.route import AnyRoute, Media, Nothing, Route
 
@@ -64,6 +75,11 @@ ROUTES: tuple[AnyRoute, ...] = (
           uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
           description="Shapes come under the model's own labels, or those of the prompts, best first. "
           "Nothing is stored. `roi` and `prompts` are JSON in the query."),
+    Route("POST", "/v1/models/{model_id}/segment", "segment", ANNOTATE, "Models", "Ask a model for one object",
+          segments.segment, r.SegmentQuery, Nothing, {200: a.SegmentAnswer}, errors=(413, 415, *HOST_ERRORS),
+          uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
+          description="Of a model for mask-generation, such as SAM: the object at points or in a box, one of them "
+          "at least; both are JSON in the query. The image is looked at once: further clicks on it answer fast."),
     # Connections
     Route("GET", "/v1/connections", "listConnections", ADMIN, "Connections", "List the accounts, without their secrets",
           connections.list_connections, Paging, Nothing, {200: a.ConnectionPage}),
