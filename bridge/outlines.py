@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import cv2
+import numpy as np
+
 from adapters.base import Mask
 from bridge.domain import Shape
 from bridge.masks import mask_box, mask_to_polygons
@@ -21,7 +24,10 @@ def mask_of(shape: Shape, size: Size) -> Mask:
 
 
 def box_of(shape: Shape, size: Size) -> Box | None:
-    """x1, y1, x2, y2 around a shape; None of a tag, of points, of an empty mask, and of a skeleton without points."""
+    """x1, y1, x2, y2 around a shape; None of a tag, of points, of an empty mask, and of a skeleton without points.
+
+    Raises ValueError where a mask cannot be read.
+    """
     match shape.type:
         case "tag" | "points":
             return None
@@ -35,6 +41,15 @@ def box_of(shape: Shape, size: Size) -> Box | None:
             return _around([(x, y) for x, y, seen in joints if seen])
     flat = [value for outline in outlines_of(shape, size) for value in outline]
     return _around(zip(flat[::2], flat[1::2], strict=True))
+
+
+def box_around(parts: Sequence[Shape], size: Size) -> Box | None:
+    """The box around all parts of an object; None where ``box_of`` is None for each. Raises ValueError as it does."""
+    boxes = [box for box in (box_of(part, size) for part in parts) if box is not None]
+    if not boxes:
+        return None
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def outlines_of(shape: Shape, size: Size) -> list[list[float]]:
@@ -86,3 +101,31 @@ def _ellipse(points: Sequence[float], rotation: float) -> list[float]:
             center_y + dx * math.sin(turn) + dy * math.cos(turn),
         )
     return flat
+
+
+def rectangle_of(corners: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """Four corners (flat, in order around) as x1 y1 x2 y2 and degrees clockwise around the centre.
+
+    Where they are no rectangle by more than a pixel, the smallest one around them.
+    """
+    ring = np.reshape(corners, (4, 2)).astype(np.float64)
+    center = ring.mean(axis=0)
+    if np.ptp(np.linalg.norm(ring - center, axis=1)) > 1:
+        (x, y), (width, height), angle = cv2.minAreaRect(ring.astype(np.float32))
+        center = np.array([x, y])
+    else:
+        width, height = (float(np.linalg.norm(ring[i + 1] - ring[i])) for i in (0, 1))
+        angle = math.degrees(math.atan2(ring[1, 1] - ring[0, 1], ring[1, 0] - ring[0, 0]))
+    half = np.array([width, height]) / 2
+    points = tuple(round(float(value), 2) for value in (*(center - half), *(center + half)))
+    return points, round(angle % 360, 2) % 360
+
+
+def rectangle_around_corner(x: float, y: float, width: float, height: float, rotation: float) -> tuple[float, ...]:
+    """x1 y1 x2 y2, before turning around its centre, of a rectangle that was turned around its top left corner x y."""
+    angle = math.radians(rotation)
+    sin, cos = math.sin(angle), math.cos(angle)
+    center_x = x + width / 2 * cos - height / 2 * sin
+    center_y = y + width / 2 * sin + height / 2 * cos
+    corners = (center_x - width / 2, center_y - height / 2, center_x + width / 2, center_y + height / 2)
+    return tuple(round(value, 2) for value in corners)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -173,18 +173,20 @@ class Tasks:
 
         Files and labels that the task does not know are in the answer, and left out.
         """
-        document = await asyncio.to_thread(formats.find(format_name).read, path)
+        read = await asyncio.to_thread(formats.find(format_name).read, path)
+        document = formats.fit_joints(read, task.labels)
         async with self.store.read() as connection:
             frames = await rows.list_frames(connection, task.id)
         placed = await asyncio.to_thread(formats.place, document, frames)
         ids = {label.name: label.id for label in task.labels}
         unknown_labels = {shape.label for shapes in placed.shapes.values() for shape in shapes} - ids.keys()
-        changes = [
-            (number, [replace(shape, source=source) for shape in shapes if shape.label in ids])
-            for number, shapes in placed.shapes.items()
-        ]
         async with self.store.write() as connection:
             await rows.get_task(connection, task.id)  # it may have been removed meanwhile
+            tracks = _new_tracks(placed.shapes.values(), await shape_rows.last_track(connection, task.id))
+            changes = [
+                (number, [_imported(shape, source, tracks) for shape in shapes if shape.label in ids])
+                for number, shapes in placed.shapes.items()
+            ]
             count = await shape_rows.add_shapes(connection, task.id, ids, changes)
         return ImportSummary(
             frames=sum(bool(shapes) for _, shapes in changes),
@@ -194,3 +196,13 @@ class Tasks:
             wrong_size=placed.wrong_size,
             outside=sum(placed.outside.values()),
         )
+
+
+def _new_tracks(shapes: Iterable[Sequence[Shape]], last: int) -> dict[int, int]:
+    """A number behind ``last`` for each track of a file, so that none is one that the task has already."""
+    theirs = sorted({shape.track_id for group in shapes for shape in group if shape.track_id})
+    return {track: number for number, track in enumerate(theirs, last + 1)}
+
+
+def _imported(shape: Shape, source: Source, tracks: Mapping[int, int]) -> Shape:
+    return replace(shape, source=source, track_id=tracks.get(shape.track_id, 0))

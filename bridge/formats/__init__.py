@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
-from bridge.formats.document import Document, place
+from bridge.formats.document import Document, fit_joints, place
 from bridge.formats.writing import Annotated, ExportSummary, Writer, write_all, write_all_async
 
-__all__ = ["FORMATS", "Annotated", "Document", "ExportSummary", "Format", "Writer", "find", "place"]
+__all__ = ["FORMATS", "Annotated", "Document", "ExportSummary", "Format", "Writer", "find", "fit_joints", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +64,54 @@ def _load(name: str) -> Any:
     return getattr(importlib.import_module(f"bridge.formats.{module}"), member)
 
 
-FORMATS: Mapping[str, Format] = {
-    entry.name: entry
-    for entry in (
-        Format("coco", ".json", "COCO instances, masks as run lengths", "coco:CocoWriter", "coco:read_coco", {}),
-        Format(
-            "coco-polygons",
-            ".json",
-            "COCO instances, masks as polygons",
-            "coco:CocoWriter",
-            "coco:read_coco",
-            {"masks": "polygons"},
-        ),
-        Format("cvat", ".xml", "CVAT for images 1.1", "cvat_xml:CvatXmlWriter", "cvat_xml:read_cvat_xml", {}),
-        Format("yolo", ".zip", "YOLO boxes, with data.yaml", "yolo:YoloWriter", "yolo:read_yolo", {}),
-        Format(
-            "yolo-seg",
-            ".zip",
-            "YOLO outlines, with data.yaml",
-            "yolo:YoloWriter",
-            "yolo:read_yolo",
-            {"task": "segment"},
-        ),
-    )
-}
+def _table(*rows: tuple[str, str, str, str, str, Mapping[str, Any]]) -> Mapping[str, Format]:
+    return {row[0]: Format(*row) for row in rows}
+
+
+FORMATS = _table(
+    ("coco", ".json", "COCO instances, masks as run lengths", "coco:CocoWriter", "coco:read_coco", {}),
+    (
+        "coco-polygons",
+        ".json",
+        "COCO instances, masks as polygons",
+        "coco:CocoWriter",
+        "coco:read_coco",
+        {"masks": "polygons"},
+    ),
+    ("coco-keypoints", ".json", "COCO keypoints", "coco:CocoWriter", "coco:read_coco", {"only": "skeleton"}),
+    (
+        "coco-panoptic",
+        ".zip",
+        "COCO panoptic, a picture of the masks for each image",
+        "coco_panoptic:PanopticWriter",
+        "coco_panoptic_reading:read_panoptic",
+        {},
+    ),
+    ("cvat", ".xml", "CVAT for images 1.1", "cvat_xml:CvatXmlWriter", "cvat_xml:read_cvat_xml", {}),
+    (
+        "cvat-video",
+        ".xml",
+        "CVAT for video 1.1, with tracks",
+        "cvat_video:CvatVideoWriter",
+        "cvat_xml:read_cvat_xml",
+        {},
+    ),
+    ("datumaro", ".zip", "Datumaro", "datumaro:DatumaroWriter", "datumaro_reading:read_datumaro", {}),
+    (
+        "label-studio",
+        ".json",
+        "Label Studio tasks; to a .zip or folder with the labelling setup",
+        "label_studio:LabelStudioWriter",
+        "label_studio_reading:read_label_studio",
+        {},
+    ),
+    ("mot", ".zip", "MOT challenge, boxes with tracks", "mot:MotWriter", "mot_reading:read_mot", {}),
+    ("voc", ".zip", "Pascal VOC boxes", "voc:VocWriter", "voc_reading:read_voc", {}),
+    ("yolo", ".zip", "YOLO boxes, with data.yaml", "yolo:YoloWriter", "yolo:read_yolo", {}),
+    ("yolo-seg", ".zip", "YOLO outlines, with data.yaml", "yolo:YoloWriter", "yolo:read_yolo", {"task": "segment"}),
+    ("yolo-obb", ".zip", "YOLO oriented boxes", "yolo:YoloWriter", "yolo:read_yolo_obb", {"task": "obb"}),
+    ("yolo-pose", ".zip", "YOLO poses of skeletons", "yolo:YoloWriter", "yolo:read_yolo_pose", {"task": "pose"}),
+)
 
 
 def find(name: str) -> Format:

@@ -3,7 +3,8 @@
 Out: category ids count from 1 in the order of the labels, image ids are frame numbers plus 1, ``file_name`` is the
 frame's name. A rectangle has an empty segmentation, a rotated one and an ellipse that of their outline, with the box
 around it. Skeletons are keypoints. Polygons of one group are the parts of one annotation. ``score`` stands where a
-shape has one. Tags and points are no instances: they are left out and counted.
+shape has one, ``track_id`` as TAO has it. Tags and points are no instances: they are left out and counted. With
+``only`` the labels and shapes of that type alone are written, as in COCO's files of keypoints.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
+from bridge.errors import InvalidRequest
 from bridge.formats.coco_reading import read_coco
 from bridge.formats.writing import Annotated, ExportSummary, PendingPath, Tally, write_all, write_all_async
 from bridge.masks import mask_area, mask_to_polygons, polygon_area
-from bridge.outlines import box_of, mask_of, objects_of, outlines_of
+from bridge.outlines import box_around, mask_of, objects_of, outlines_of
 
 __all__ = ["CocoWriter", "Masks", "export_coco", "read_coco", "write_coco"]
 
@@ -44,8 +46,15 @@ async def export_coco(
 class CocoWriter:
     """Annotations go straight to the file; the list of images waits in a second one, so memory does not grow."""
 
-    def __init__(self, path: Path, labels: Sequence[TaskLabel], *, masks: Masks = "rle") -> None:
-        self._masks = masks
+    def __init__(
+        self, path: Path, labels: Sequence[TaskLabel], *, masks: Masks = "rle", only: Literal["skeleton"] | None = None
+    ) -> None:
+        self._masks, self._only = masks, only
+        self._known = {label.name for label in labels}
+        if only is not None:
+            labels = [label for label in labels if label.type == only]
+            if not labels:
+                raise InvalidRequest(f"The task has no label of type {only}.", hint="Export as coco.")
         self._ids = {label.name: number for number, label in enumerate(labels, 1)}
         self._tally, self._written = Tally(), 0
         self._pending = PendingPath(path)
@@ -94,7 +103,9 @@ class CocoWriter:
     def _annotation(self, parts: list[Shape], frame: StoredFrame) -> dict[str, Any] | None:
         """The annotation of one object, without an id; None, and counted, where COCO cannot hold it."""
         shape = parts[0]
-        reason = "unknown label" if shape.label not in self._ids else ""
+        reason = ""
+        if shape.label not in self._ids or self._only not in (None, shape.type):
+            reason = shape.type if shape.label in self._known else "unknown label"
         geometry: dict[str, Any] | None = None
         if not reason:
             try:
@@ -113,17 +124,18 @@ class CocoWriter:
         }
         if shape.score is not None:
             entry["score"] = shape.score
+        if shape.track_id:
+            entry["track_id"] = shape.track_id
         if shape.attributes:
             entry["attributes"] = dict(shape.attributes)
         return entry
 
     def _geometry(self, parts: list[Shape], frame: StoredFrame) -> dict[str, Any] | None:
         shape, size = parts[0], (frame.width, frame.height)
-        boxes = [box for box in (box_of(part, size) for part in parts) if box is not None]
-        if not boxes:
+        around = box_around(parts, size)
+        if around is None:
             return None
-        x1, y1 = min(box[0] for box in boxes), min(box[1] for box in boxes)
-        x2, y2 = max(box[2] for box in boxes), max(box[3] for box in boxes)
+        x1, y1, x2, y2 = around
         bbox = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
         found: dict[str, Any] = {"bbox": bbox, "area": round((x2 - x1) * (y2 - y1), 2), "segmentation": []}
         if shape.type == "mask":

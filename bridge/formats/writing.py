@@ -14,6 +14,7 @@ from typing import Protocol
 
 from bridge.domain import Shape, StoredFrame
 from bridge.errors import InvalidRequest
+from bridge.outlines import Box, box_around
 
 Annotated = tuple[StoredFrame, Sequence[Shape]]
 CHUNK = 64  # frames handed to a thread at once
@@ -52,6 +53,20 @@ class Tally:
 
     def leave_out(self, what: str, count: int = 1) -> None:
         self._left_out[what] += count
+
+    def boxed(self, parts: Sequence[Shape], size: tuple[int, int]) -> Box | None:
+        """The box around an object, which counts as written; None, and counted so, where it has none."""
+        kind = parts[0].type
+        try:
+            box = box_around(parts, size)
+        except ValueError:
+            self.leave_out("unreadable mask")
+            return None
+        if box is None:
+            self.leave_out(kind if kind in ("tag", "points") else f"empty {kind}")
+        else:
+            self.shapes += len(parts)
+        return box
 
     def summary(self) -> ExportSummary:
         return ExportSummary(self.frames, self.shapes, dict(sorted(self._left_out.items())))

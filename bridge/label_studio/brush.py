@@ -6,11 +6,15 @@ same bytes from a dense picture. Here they come from the runs of the mask's own 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Mask
-from bridge.masks import crop_mask
+from adapters.frame import MAX_PIXELS
+from bridge.masks import crop_mask, mask_from_crop
 
 CHANNELS = 4  # red, green, blue, alpha
 SET = 255  # 1 would be a mask that nobody sees
@@ -63,3 +67,50 @@ def _packed(length: int, value: int) -> str:
     # A single value is written as such, as the SDK does.
     flag = "0" if rest == 1 else "1"
     return text + f"{flag}{place:02b}{rest - 1:0{_LENGTH_BITS[place]}b}{word}"
+
+
+def mask_from_brush(rle: Any, width: int, height: int) -> Mask:
+    """The mask of a brush's bytes on a frame of this size: what is half covered or more is set.
+
+    Raises ValueError where they are none, or of a frame of another size.
+    """
+    if not isinstance(rle, Sequence) or not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
+        raise ValueError("it is no list of bytes")
+    total = width * height * CHANNELS
+    if width * height > MAX_PIXELS:
+        raise ValueError("its frame is too large")
+    bits = "".join(f"{byte:08b}" for byte in rle)
+    reader = _Bits(bits)
+    if reader.take(32) != total:
+        raise ValueError(f"it is not of a frame of {width}x{height}")
+    word = reader.take(5) + 1
+    lengths = [reader.take(4) + 1 for _ in range(4)]
+    if word > _WORD_BITS:
+        raise ValueError("its values have more than 8 bits")
+    values, runs, filled = [], [], 0
+    while filled < total:
+        is_run = reader.take(1)
+        length = reader.take(lengths[reader.take(2)]) + 1
+        if filled + length > total:
+            raise ValueError("its runs are longer than its frame")
+        if is_run:
+            values.append(reader.take(word))
+            runs.append(length)
+        else:
+            values += [reader.take(word) for _ in range(length)]
+            runs += [1] * length
+        filled += length
+    alpha = np.repeat(np.array(values, np.uint8), runs)[CHANNELS - 1 :: CHANNELS].reshape(height, width)
+    return mask_from_crop(0, 0, (alpha > SET // 2).astype(np.uint8), width, height)
+
+
+class _Bits:
+    def __init__(self, bits: str) -> None:
+        self._bits, self._at = bits, 0
+
+    def take(self, count: int) -> int:
+        taken = self._bits[self._at : self._at + count]
+        if len(taken) < count:
+            raise ValueError("it ends too early")
+        self._at += count
+        return int(taken, 2)

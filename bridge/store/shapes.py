@@ -138,6 +138,11 @@ async def shapes_without_job(connection: AsyncConnection, task_id: int, frame: i
     return [_shape(row, names) for row in await connection.execute(query)]
 
 
+async def last_track(connection: AsyncConnection, task_id: int) -> int:
+    """The highest number of a track in a task, of removed shapes as well; 0 where there is none."""
+    return await connection.scalar(sa.select(sa.func.max(shapes.c.track_id)).where(shapes.c.task_id == task_id)) or 0
+
+
 async def count_shapes(connection: AsyncConnection, task_id: int, *, job_id: int | None = None) -> dict[str, int]:
     """Label name -> number of shapes, of the whole task or of those that one job made; most first."""
     query = (

@@ -164,7 +164,6 @@ def test_a_file_without_a_head_has_the_labels_of_its_shapes(tmp_path: Path) -> N
         ("", "not whole XML"),
         ("<annotations>", "not whole XML"),
         ("<html></html>", "begins with <html>"),
-        ("<annotations><track id='0'/></annotations>", "tracks of a video"),
         (image("", ""), "has no width"),
         (image("", 'width="0" height="10"'), "no whole number from 1"),
         (image("", 'width="1e3" height="nan"'), "no finite number"),

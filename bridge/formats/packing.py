@@ -1,0 +1,87 @@
+"""A format of several files, out: a folder or, where the path ends in .zip, an archive."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from bridge.errors import InvalidRequest
+from bridge.formats.writing import PendingPath
+
+
+class Pack:
+    """Files under names with forward slashes; they appear together when it is kept, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        zipped = path.suffix.lower() == ".zip"
+        self._pending = PendingPath(path, folder=not zipped)
+        self._zip = zipfile.ZipFile(self._pending.path, "w", zipfile.ZIP_DEFLATED) if zipped else None
+
+    @property
+    def beside(self) -> Path:
+        """The folder for temporary files: that of the path, so that they are on the same disk."""
+        return self._pending.path.parent
+
+    def put(self, name: str, body: str | bytes) -> None:
+        data = body.encode() if isinstance(body, str) else body
+        if self._zip is not None:
+            self._zip.writestr(name, data)
+        else:
+            self._place(name).write_bytes(data)
+
+    def put_stream(self, name: str, source: IO[bytes]) -> None:
+        """All that ``source`` holds from where it stands."""
+        if self._zip is not None:
+            with self._zip.open(name, "w", force_zip64=True) as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+        else:
+            with self._place(name).open("wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+
+    def copy(self, name: str, source: Path) -> None:
+        """A file that is packed already, as images are."""
+        if self._zip is not None:
+            self._zip.write(source, name, zipfile.ZIP_STORED)
+        else:
+            shutil.copyfile(source, self._place(name))
+
+    def keep(self) -> None:
+        if self._zip is not None:
+            self._zip.close()
+        self._pending.keep()
+
+    def discard(self) -> None:
+        if self._zip is not None:
+            with suppress(OSError, ValueError):  # a full disk, or what is still open in it
+                self._zip.close()
+        self._pending.discard()
+
+    def _place(self, name: str) -> Path:
+        target = self._pending.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+
+class Stems:
+    """Names of files that go with frames: theirs without the suffix, each once."""
+
+    def __init__(self, format_name: str) -> None:
+        self._format = format_name
+        self._taken: set[PurePosixPath] = set()
+
+    def claim(self, frame_name: str) -> PurePosixPath:
+        """Raises InvalidRequest where two frames would share a file, or a name leads out of the folder."""
+        name = PurePosixPath(frame_name)
+        if name.is_absolute() or ".." in name.parts or not name.name or "\\" in frame_name:
+            raise InvalidRequest(f"The frame's name {frame_name!r} cannot be a path in a {self._format} folder.")
+        stem = name.with_suffix("")
+        if stem in self._taken:
+            raise InvalidRequest(
+                f"{frame_name} would share its label file with a frame of the same name and another suffix.",
+                hint="Export as COCO or CVAT, which know images by their whole name.",
+            )
+        self._taken.add(stem)
+        return stem
