@@ -12,6 +12,7 @@ from bridge.jobs import Jobs
 from bridge.learning import Learning
 from bridge.net import endpoints, http_policy
 from bridge.registry import Registry
+from bridge.remotes import Access
 from bridge.runner import RunnerOptions
 from bridge.secrets import SecretBox
 from bridge.settings import Settings
@@ -58,7 +59,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     tokens = Tokens(store, session_s=settings.auth.session_hours * 3600)
     tasks = Tasks(store, folder / "tasks", image_limits(settings))
     try:
-        jobs = Jobs(store, registry, runner_options(settings))
+        access = Access(store, registry.secret, registry.http)
+        jobs = Jobs(store, registry, runner_options(settings), access)
         interactive = Interactive(registry, settings.models.embeddings_mb * 2**20)
         yield App(settings, store, registry, tasks, jobs, Learning(store), tokens, interactive)
     finally:

@@ -109,17 +109,23 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class NewFrame:
-    """A frame to be stored. ``name`` is unique within the task; ``path`` is absolute."""
+    """A frame to be stored. ``name`` is unique within the task; ``path`` is absolute, and empty where it lies
+    elsewhere. ``number`` None: the next one."""
 
     name: str
     path: str
     width: int
     height: int
+    number: int | None = None
+    remote_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
-    """A frame of a task; ``number`` counts from 0 without gaps."""
+    """A frame of a task; ``number`` counts from 0 without gaps, and is the other tool's own in a remote task.
+
+    remote_state   what a remote tool says of it: ``deleted`` (no job takes it), ``annotated``, or None
+    """
 
     task_id: int
     number: int
@@ -127,6 +133,7 @@ class StoredFrame:
     path: str
     width: int
     height: int
+    remote_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +369,37 @@ class Job:
     owner: str | None
     lease_until: datetime | None
     source_job_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What undoing a job did.
+
+    kept   shapes of a remote task that people have changed since the job wrote them, and that stay therefore
+    """
+
+    removed: int
+    restored: int
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a job is about to change in another tool: committed before the tool is asked, gone when all is known.
+
+    part       the piece of the remote task that one request writes to, such as a CVAT job; empty where there is one
+    purpose    write, or undo
+    frames     whose ledger rows wait for it
+    body       the change in the words of that tool, with whatever is needed to find out whether it has happened
+    """
+
+    id: int
+    job_id: int
+    purpose: Literal["write", "undo"]
+    part: str
+    frames: tuple[int, ...]
+    body: Mapping[str, Any]
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 from adapters.base import PredictOptions, Predictor
-from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Transient, Unsupported
-from adapters.frame import Frame
+from adapters.errors import AccessDenied, BadFrame, ModelNotFound, PredictorError, Transient, Unsupported
 from bridge.domain import Shape, StoredFrame
-from bridge.errors import from_predictor
+from bridge.errors import from_predictor, translated
 from bridge.keeping import beside, people_made
 from bridge.pinning import Pinned
 from bridge.refine import refine
+from bridge.sources.frame_source import FrameSource, Picture, pictures
 from bridge.store import Store
 from bridge.store import selection as selection_rows
 from bridge.store import shapes as shape_rows
@@ -61,7 +61,9 @@ class Preview:
     calls: int | None
 
 
-async def preview(store: Store, pinned: Pinned, predictor: Predictor, frames: int, max_detections: int) -> Preview:
+async def preview(
+    store: Store, pinned: Pinned, predictor: Predictor, source: FrameSource, frames: int, max_detections: int
+) -> Preview:
     """Try at most ``frames`` frames, evenly spread over those of the job. Raises BridgeError where none would work."""
     spec, total = pinned.spec, pinned.frames
     async with store.read() as connection:
@@ -69,7 +71,11 @@ async def preview(store: Store, pinned: Pinned, predictor: Predictor, frames: in
         known = await shape_rows.get_shapes(connection, pinned.task.id, [frame.number for frame in chosen])
     eyes = viewed(predictor, spec.roi, spec.tiling, pinned.most_views)
     options = PredictOptions(pinned.floor_score, pinned.prompts, max_detections)
-    tried = [await _try(frame, pinned, eyes, options, known[frame.number]) for frame in chosen]
+    tried = []
+    with translated():
+        async with aclosing(pictures(source, chosen)) as found:
+            async for picture in found:
+                tried.append(await _try(picture, pinned, eyes, options, known[picture[0].number]))
     times = [one.seconds for one in tried if one.error is None]
     per_frame = statistics.median(times) if times else None
     views = sum(count * len(views_of(*size, spec.roi, spec.tiling)) for size, count in pinned.sizes.items())
@@ -87,9 +93,11 @@ async def preview(store: Store, pinned: Pinned, predictor: Predictor, frames: in
 
 
 async def _try(
-    row: StoredFrame, pinned: Pinned, predictor: Predictor, options: PredictOptions, known: Sequence[Shape]
+    picture: Picture, pinned: Pinned, predictor: Predictor, options: PredictOptions, known: Sequence[Shape]
 ) -> TriedFrame:
-    frame = Frame(row.name, row.width, row.height, path=Path(row.path))
+    row, frame = picture
+    if isinstance(frame, BadFrame):
+        return TriedFrame(row, (), frame.message, 0.0)
     started = time.perf_counter()
     try:
         (found,) = await predictor.predict([frame], options)

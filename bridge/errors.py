@@ -6,6 +6,8 @@ One shape everywhere: ``{"error": {"code", "message", "hint"}}``. A message says
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from adapters import errors as predictor
 
@@ -104,3 +106,12 @@ def from_predictor(error: predictor.PredictorError) -> BridgeError:
     outer = UpstreamError(error.message, hint=error.hint, code=code)
     outer.status = status
     return outer
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Predictor errors leave the block as errors of the service."""
+    try:
+        yield
+    except predictor.PredictorError as error:
+        raise from_predictor(error) from error

@@ -6,23 +6,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
 import structlog
 
 from adapters.base import DownloadProgress, Predictor
 from bridge.applying import ApplySpec, StoredResults, create_applied
-from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, TaskLabel
+from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, Task, TaskLabel, Undone
 from bridge.dry_run import Preview, preview
-from bridge.errors import BridgeError, Conflict, Overloaded
+from bridge.errors import BridgeError, Conflict, Overloaded, translated
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
+from bridge.patience import Patience
 from bridge.pinning import pin, suggest
 from bridge.prompting import prompted, prompts_from_json
 from bridge.refine import Refinement
 from bridge.registry import Registry
+from bridge.remotes import Access, Remotes, Writing
 from bridge.runner import JobPlan, Progress, Runner, RunnerOptions
-from bridge.sinks.local import LocalSink
+from bridge.sources.frame_source import FileFrames, FrameSource
 from bridge.store import Store, undoing
 from bridge.store import jobs as rows
 from bridge.store import learned as learned_rows
@@ -36,14 +38,6 @@ from labelmatch import DISPLAY_SCORE, Label
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What undoing a job did."""
-
-    removed: int
-    restored: int
-
-
 @dataclass(slots=True)
 class Jobs:
     """The annotation jobs of this installation."""
@@ -51,7 +45,12 @@ class Jobs:
     store: Store
     registry: Registry
     options: RunnerOptions = field(default_factory=RunnerOptions)
+    access: InitVar[Access | None] = None  # to the tools that tasks can live in
+    remotes: Remotes = field(init=False)
     _running: dict[int, Runner] = field(default_factory=dict)
+
+    def __post_init__(self, access: Access | None) -> None:
+        self.remotes = Remotes(access or Access(self.store))
 
     async def match(
         self,
@@ -69,6 +68,7 @@ class Jobs:
 
         Raises InvalidRequest where nothing could come of it: no frame is selected, or no label is mapped.
         """
+        await self._refresh(spec.target)
         pinned = await pin(self.store, spec, self.options.floor_score)
         given, task, model = spec.mapping_id, pinned.task, pinned.model
         async with self.store.write() as connection:
@@ -91,9 +91,22 @@ class Jobs:
         self, spec: JobSpec, *, frames: int = 3, on_download: Callable[[DownloadProgress], None] = lambda progress: None
     ) -> Preview:
         """What a job would do, tried on some of its frames; nothing is stored. Raises BridgeError as a job would."""
+        await self._refresh(spec.target)
         pinned = await pin(self.store, spec, self.options.floor_score)
-        async with self.registry.predictor(pinned.model, on_download) as predictor:
-            return await preview(self.store, pinned, predictor, frames, self.options.max_detections)
+        async with (
+            self.registry.predictor(pinned.model, on_download) as predictor,
+            self.remotes.source(pinned.task) as source,
+        ):
+            return await preview(self.store, pinned, predictor, source, frames, self.options.max_detections)
+
+    async def _refresh(self, task_id: int) -> None:
+        """What has changed in the tool that a task lives in."""
+        async with self.store.read() as connection:
+            task = await task_rows.get_task(connection, task_id)
+        remote = self.remotes.remote(task)
+        if remote is not None:
+            with translated():
+                await remote.refresh(task)
 
     async def get(self, job_id: int) -> Job:
         async with self.store.read() as connection:
@@ -199,17 +212,14 @@ class Jobs:
         pairs = {m: labels[t] for m, t in job.resolved["pairs"].items()}
         prompts = prompts_from_json(job.resolved.get("prompts"))
         card = prompted(model.card, prompts)
-        async with _keeping(self.store, lease, options.lease_s), self._predictor(job, model, on_download) as predictor:
-            sink = LocalSink(
-                self.store,
-                lease,
-                task.id,
-                model.id,
-                {label.name: label.id for label in task.labels},
-                job.spec.clean,
-                options.lease_s,
-                job.spec.keep_manual_iou,
-            )
+        patience = Patience(options.patience_s)
+        writing = Writing(lease, task, job.spec, options.lease_s)
+        async with (
+            _keeping(self.store, lease, options.lease_s),
+            self._predictor(job, model, on_download) as predictor,
+            self._source(job, task, patience) as source,
+            self.remotes.sink(writing, patience) as sink,
+        ):
             plan = JobPlan(
                 total=job.frames_total,
                 done=job.frames_done,
@@ -220,8 +230,18 @@ class Jobs:
                 keep_results=job.source_job_id is None,
                 prompts=prompts,
             )
-            runner = self._running[job.id] = Runner(self.store, predictor, sink, plan, options, on_progress)
+            runner = Runner(self.store, predictor, source, sink, plan, patience, options, on_progress)
+            self._running[job.id] = runner
             await runner.run()
+
+    @asynccontextmanager
+    async def _source(self, job: Job, task: Task, patience: Patience) -> AsyncIterator[FrameSource]:
+        """The frames' pictures; of a job that reads stored results nothing but their names."""
+        if job.source_job_id is not None:
+            yield FileFrames()
+            return
+        async with self.remotes.source(task, patience) as source:
+            yield source
 
     @asynccontextmanager
     async def _predictor(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from bridge.batcher import Batcher
 from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
 from bridge.downloads import Downloads, DownloadState, Progress
-from bridge.errors import InvalidRequest, NotFound, from_predictor
+from bridge.errors import InvalidRequest, NotFound, from_predictor, translated
 from bridge.lent import LentPredictor
 from bridge.loaded_models import LoadedModel, LoadedModels
 from bridge.secrets import SecretBox
@@ -97,7 +97,7 @@ class Registry:
 
     async def fetch(self, model: Model, progress: Progress = lambda _: None) -> Model:
         """Download what the model needs to run here; quick where it is there already."""
-        with self._downloads.watch(model, progress) as seen, _translated():
+        with self._downloads.watch(model, progress) as seen, translated():
             context = await self._context(seen)
             await providers.adapter_for_card(model.card).fetch(model.card, context)
         async with self.store.write() as connection:
@@ -173,9 +173,13 @@ class Registry:
         async with self.store.read() as connection:
             return await rows.list_connections(connection)
 
+    async def secret(self, kind: str, host: str) -> str | None:
+        """The secret of an account at a host, stored or from the environment."""
+        return (await self._context()).secret(kind, host)
+
     async def knows_secret(self, kind: str, host: str) -> bool:
         """Whether there is a key for this account, stored or from the environment."""
-        return (await self._context()).secret(kind, host) is not None
+        return await self.secret(kind, host) is not None
 
     async def disconnect(self, connection_id: int) -> None:
         """Forget an account and its secret. Raises NotFound."""
@@ -228,7 +232,7 @@ class Registry:
         self, model: Model, progress: Progress, *, room_within_s: float | None = None
     ) -> AsyncIterator[LoadedModel]:
         async def open_it() -> OpenModel:
-            with self._downloads.watch(model, progress) as seen, _translated():
+            with self._downloads.watch(model, progress) as seen, translated():
                 context = await self._context(seen)
                 return await providers.adapter_for_card(model.card).open(model.card, context)
 
@@ -251,7 +255,7 @@ class Registry:
             given = {(found.kind, found.host): found.value for found in parsed.secrets}
             known = context.secret
             context = replace(context, secret=lambda kind, host: given.get((kind, host)) or known(kind, host))
-        with _translated():
+        with translated():
             return await providers.adapter_for(parsed.reference).resolve(parsed.reference, context)
 
     async def _context(self, progress: Progress = lambda _: None, engine: str | None = None) -> Context:
@@ -278,15 +282,6 @@ class Registry:
         """Whether a key without a host is meant for this one: the vendor's own, or the one configured in its place."""
         configured = (urlsplit(url).netloc for name, url in self.endpoints.items() if name.startswith(kind))
         return host in {_DEFAULT_HOSTS.get(kind) or host, *configured}
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Predictor errors leave the registry as errors of the service."""
-    try:
-        yield
-    except PredictorError as error:
-        raise from_predictor(error) from error
 
 
 def _parse(text: str, hub_endpoint: str) -> Parsed:

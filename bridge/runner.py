@@ -7,13 +7,12 @@ ends the run before that leaves the frame pending, and the next run begins there
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeVar
 
 import structlog
-import tenacity
 
 from adapters.base import Detections, PredictOptions, Predictor
 from adapters.errors import (
@@ -31,14 +30,19 @@ from adapters.frame import Frame
 from bridge import results
 from bridge.domain import JobState, StoredFrame
 from bridge.errors import BridgeError, predictor_code
+from bridge.patience import Patience
 from bridge.refine import Refinement, refine
-from bridge.sinks.local import FinishedFrame, LocalSink
+from bridge.sinks.sink import FinishedFrame, Sink, Written
+from bridge.sources.frame_source import FrameSource, Picture
 from bridge.speed import Speed
 from bridge.store import Store
+from bridge.store import intents as intent_rows
 from bridge.store import jobs as ledger
 from bridge.store.jobs import FrameOutcome, Lease, LeaseLost
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 # Errors that every further frame would meet as well: the job stops, and its frames stay pending.
 FATAL = (AccessDenied, ModelNotFound, Unsupported)
@@ -103,18 +107,22 @@ class Runner:
 
     store: Store
     predictor: Predictor
-    sink: LocalSink
+    source: FrameSource
+    sink: Sink
     plan: JobPlan
+    patience: Patience
     options: RunnerOptions = field(default_factory=RunnerOptions)
     on_progress: Callable[[Progress], None] = lambda progress: None
-    _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _failure: str | None = None  # why the job failed as a whole
     _written: int = 0
     _failed: int = 0
     _shapes: int = 0
     _batch_limit: int = 0
     _speed: Speed = field(default_factory=Speed)
-    _waits_for: str = ""  # what was last said of why the model does not answer yet
+
+    @property
+    def _ending(self) -> asyncio.Event:
+        return self.patience.ending
 
     def cancel(self) -> None:
         """Ask for an end: batches in flight are finished and stored, no other begins."""
@@ -124,6 +132,12 @@ class Runner:
         """End as ``cancel`` does, and let the job fail: what is answered already is still stored."""
         self._failure = self._failure or why
         self._ending.set()
+
+    def _stop(self, error: PredictorError) -> None:
+        """Frames cannot be read or written any more, or are no longer waited for because the run ends anyway."""
+        if not self._ending.is_set():
+            kept = "Its frames are kept as they are; resume the job to go on."
+            self._fail(" ".join(part for part in (error.message, error.hint, kept) if part))
 
     async def run(self) -> JobState:
         """Work until every frame is done or failed, or the job is cancelled or cannot go on.
@@ -180,6 +194,8 @@ class Runner:
 
         Where the writer is slower than the model, ``held`` keeps batches from piling up between the two.
         """
+        if not await self._reconcile():
+            return
         finished: _Finished = asyncio.Queue(maxsize=2)
         concurrency = max(1, self.predictor.card.limits.max_concurrency)
         slots = asyncio.Semaphore(concurrency)
@@ -187,7 +203,7 @@ class Runner:
         async with asyncio.TaskGroup() as group, aclosing(self._batches()) as batches:
             writer = group.create_task(self._write(finished))
             in_flight: set[asyncio.Task[None]] = set()
-            async for batch in batches:
+            while batch := await self._next(batches):
                 await held.acquire()
                 await slots.acquire()
                 if self._ending.is_set():
@@ -200,43 +216,87 @@ class Runner:
             await finished.put(None)
             await writer
 
-    async def _batches(self) -> AsyncGenerator[list[StoredFrame], None]:
+    async def _reconcile(self) -> bool:
+        """Bring to an end what an earlier run left half written elsewhere; whether the run goes on."""
+        async with self.store.read() as connection:
+            intents = await intent_rows.open_intents(connection, self.sink.lease.job_id)
+        if intents:
+            try:
+                self._count(await self.sink.reconcile(intents))
+            except PredictorError as error:
+                self._stop(error)
+        return not self._ending.is_set()
+
+    async def _next(self, batches: AsyncGenerator[list[Picture], None]) -> list[Picture] | None:
+        """The next batch; None where there is none, or the run ends while the source waits for one."""
+        try:
+            return await self._unless_ending(anext(batches, None))
+        except PredictorError as error:
+            self._stop(error)
+            return None
+
+    async def _unless_ending(self, work: Awaitable[_T]) -> _T | None:
+        """What the work answers; it is given up where the run ends before that."""
+        working = asyncio.ensure_future(work)
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            ending.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait((working,))
+
+    async def _batches(self) -> AsyncGenerator[list[Picture], None]:
         """The pending frames in order; how many come at once follows what fits into memory."""
+        waiting: list[Picture] = []
+        async with aclosing(self.source.read(self._pending())) as pictures:
+            async for picture in pictures:
+                waiting.append(picture)
+                while len(waiting) >= self._batch_limit:
+                    batch, waiting = waiting[: self._batch_limit], waiting[self._batch_limit :]
+                    yield batch
+        if waiting:
+            yield waiting
+
+    async def _pending(self) -> AsyncGenerator[StoredFrame, None]:
         after = -1
-        waiting: list[StoredFrame] = []
         while not self._ending.is_set():
             async with self.store.read() as connection:
                 page = await ledger.pending_frames(connection, self.sink.lease.job_id, after, PAGE)
             if not page:
-                break
+                return
             after = page[-1].number
-            waiting += page
-            while len(waiting) >= self._batch_limit:
-                batch, waiting = waiting[: self._batch_limit], waiting[self._batch_limit :]
-                yield batch
-        if waiting:
-            yield waiting
+            for row in page:
+                yield row
 
     async def _batch(
         self,
-        batch: Sequence[StoredFrame],
+        batch: list[Picture],
         finished: _Finished,
         slots: asyncio.Semaphore,
         held: asyncio.Semaphore,
     ) -> None:
         try:
+            rows = [row for row, _ in batch]
+            pictures = [picture for _, picture in batch]
+            batch.clear()  # with their pictures, the frames are to be gone when the answers are there
             try:
-                # No name is given to the frames: with their pictures they are gone when the answers are there.
-                answers = await self._answers(
-                    [Frame(row.name, row.width, row.height, path=Path(row.path)) for row in batch]
-                )
+                answers = await self._answers_of(pictures)
             finally:
                 slots.release()
+                pictures.clear()
             # What an answer becomes is worked out beside the next forward pass.
-            if ended := await asyncio.to_thread(self._finish, batch, answers):
+            if ended := await asyncio.to_thread(self._finish, rows, answers):
                 await finished.put(ended)
         finally:
             held.release()
+
+    async def _answers_of(self, pictures: Sequence[Frame | BadFrame]) -> list[_Answer]:
+        """As ``_answers``; a frame that its source could not give out is answered by its error."""
+        answers = iter(await self._answers([picture for picture in pictures if isinstance(picture, Frame)]))
+        return [next(answers) if isinstance(picture, Frame) else picture for picture in pictures]
 
     async def _answers(self, frames: Sequence[Frame]) -> list[_Answer]:
         """What became of each frame. A batch that fails is split until the bad frame is alone."""
@@ -267,37 +327,7 @@ class Runner:
     async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
         """Predict, with patience for what passes by itself. Raises PredictorError."""
         options = PredictOptions(self.options.floor_score, self.plan.prompts, self.options.max_detections)
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(Transient) & tenacity.retry_if_not_exception_type(PredictTimeout),
-            stop=self._enough,
-            wait=_wait,
-            sleep=self._sleep,
-            before_sleep=self._tell,
-            reraise=True,
-        ):
-            with attempt:
-                found = await self.predictor.predict(frames, options)
-        return found
-
-    def _enough(self, state: tenacity.RetryCallState) -> bool:
-        """Whether to stop asking: patience is at its end, or the run is."""
-        return self._ending.is_set() or (state.seconds_since_start or 0.0) >= self.options.patience_s
-
-    def _tell(self, state: tenacity.RetryCallState) -> None:
-        """Say once why the job waits, such as a model that is loading at its host."""
-        error = state.outcome.exception() if state.outcome else None
-        reason = error.message if isinstance(error, PredictorError) else ""
-        if reason != self._waits_for:
-            self._waits_for = reason
-            log.warning("waiting for the model", model=self.predictor.card.name, reason=reason)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Wait before another try, but no longer than the run goes on."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._ending.wait()
-        except TimeoutError:
-            return
+        return await self.patience.ask(self.predictor.card.name, lambda: self.predictor.predict(frames, options))
 
     def _finish(self, batch: Sequence[StoredFrame], answers: Sequence[_Answer]) -> list[FinishedFrame]:
         """Raw results packed and made shapes of: runs in a thread."""
@@ -317,7 +347,7 @@ class Runner:
 
     async def _write(self, finished: _Finished) -> None:
         """Group commit: what comes within ``commit_s`` is written in one transaction."""
-        ended = False
+        ended = broken = False
         while not ended:
             first = await finished.get()
             if first is None:
@@ -332,15 +362,20 @@ class Runner:
                     break
                 ended = more is None
                 group += more or []
-            await self.sink.write(group)
-            self._count(group)
+            if broken:
+                continue  # these stay pending, and the next run begins with them
+            try:
+                self._count(await self.sink.write(group))
+            except PredictorError as error:
+                broken = True
+                self._stop(error)
             if self._written >= ENOUGH_TO_JUDGE:
                 self._judge(self._failed, self._written)
 
-    def _count(self, group: Sequence[FinishedFrame]) -> None:
-        self._written += len(group)
-        self._failed += sum(frame.outcome.error_code is not None for frame in group)
-        self._shapes += sum(len(frame.shapes) for frame in group)
+    def _count(self, written: Written) -> None:
+        self._written += written.done + written.failed
+        self._failed += written.failed
+        self._shapes += written.shapes
         speed = self._speed.mark(self._written)
         self.on_progress(
             Progress(
@@ -385,11 +420,3 @@ def _flatten(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for error in errors.exceptions:
         flat += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
     return flat
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """What the host asked for, else 0.5 s doubled for every try up to 20 s, with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    backoff = tenacity.wait_random_exponential(multiplier=0.5, max=20)(state)
-    return max(float(asked), 0.0) + backoff / 10 if asked is not None else backoff

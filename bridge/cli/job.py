@@ -11,8 +11,7 @@ from bridge.cli.session import CANCELLED, JOB_FAILED, OK, PARTLY, Json, run
 
 if TYPE_CHECKING:
     from bridge.app import App
-    from bridge.domain import Job, LedgerRow
-    from bridge.jobs import Undone
+    from bridge.domain import Job, LedgerRow, Undone
 
 app = typer.Typer(
     help="Try, start, watch, cancel, resume, retry, apply anew and undo annotation jobs.", no_args_is_help=True
@@ -254,3 +253,5 @@ def undo(context: typer.Context, job: Id, json: Json = False) -> None:
         print_json({"undone": undone})
     else:
         say(f"Removed {count(undone.removed, 'shape')}, brought back {count(undone.restored, 'shape')}.")
+        if undone.kept:
+            say(f"People have changed {count(undone.kept, 'shape')} since; these stay.")

@@ -60,7 +60,7 @@ def preview(
             tried = await service.jobs.preview(spec, frames=frames, on_download=downloads)
         if previews is None:
             return tried, []
-        return tried, await write_pictures(_pictures(tried), found, previews, frames)
+        return tried, await write_pictures(service, _pictures(tried), found, previews, frames)
 
     tried, written = run(context, work)
     _show(tried, written, json=json)

@@ -6,21 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.domain import Clean, Shape
+from bridge.domain import Clean, Intent
 from bridge.keeping import beside, people_made
+from bridge.sinks.sink import FinishedFrame, Written
 from bridge.store import Store
 from bridge.store import jobs as ledger
 from bridge.store import shapes as shape_rows
-from bridge.store.jobs import FrameOutcome, Lease
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedFrame:
-    """A frame's ledger entry, and the shapes that come with it; ``size`` is the frame's width and height."""
-
-    outcome: FrameOutcome
-    shapes: Sequence[Shape] = ()
-    size: tuple[int, int] = (0, 0)
+from bridge.store.jobs import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +31,7 @@ class LocalSink:
     lease_s: float
     keep_manual_iou: float | None = None
 
-    async def write(self, finished: Sequence[FinishedFrame]) -> None:
+    async def write(self, finished: Sequence[FinishedFrame]) -> Written:
         """All of these frames, or none. Raises LeaseLost where another process has taken the job over."""
         good = [frame for frame in finished if frame.outcome.error_code is None]
         numbers = [frame.outcome.frame for frame in good]
@@ -60,6 +52,11 @@ class LocalSink:
             await ledger.record_outcomes(
                 connection, self.lease, [frame.outcome for frame in finished], created, self.lease_s
             )
+        return Written(len(good), len(finished) - len(good), created)
+
+    async def reconcile(self, intents: Sequence[Intent]) -> Written:
+        """There are none: what comes and what goes is one transaction."""
+        return Written()
 
     async def _beside_manual(
         self, frames: Sequence[FinishedFrame], numbers: Sequence[int], iou: float

@@ -19,7 +19,7 @@ from bridge.errors import BridgeError, Overloaded
 
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = "0003"
+_MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
 _DISK_FULL = ("disk is full", "no space left on device")  # SQLite; PostgreSQL
 # A table or a column that is not there: SQLite; PostgreSQL.
@@ -34,9 +34,10 @@ class Store:
     with BEGIN IMMEDIATE, so that it can only wait at its start and never fails in its middle.
     """
 
-    def __init__(self, readers: AsyncEngine, writer: AsyncEngine) -> None:
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, durable: AsyncEngine) -> None:
         self._readers = readers
         self._writer = writer
+        self._durable = durable
         self._write_lock = asyncio.Lock()
 
     @classmethod
@@ -57,8 +58,8 @@ class Store:
         return store
 
     async def close(self) -> None:
-        await self._readers.dispose()
-        await self._writer.dispose()
+        for engine in (self._readers, self._writer, self._durable):
+            await engine.dispose()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -67,19 +68,24 @@ class Store:
                 yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is committed at the end of the block, or rolled back where it raises."""
+    async def write(self, *, durable: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end of the block, or rolled back where it raises.
+
+        Other transactions survive a crash of this process, and ``durable`` ones a loss of power as well: for what
+        must be known before something is asked for elsewhere.
+        """
+        engine = self._durable if durable else self._writer
         async with self._write_lock:
-            with _translated(self._writer):
-                async with _transaction(self._writer) as connection:
+            with _translated(engine):
+                async with _transaction(engine) as connection:
                     yield connection
 
     async def _migrate(self) -> None:
         async with self._readers.begin() as connection:  # most starts have nothing to write, and need not wait
-            if await connection.run_sync(_schema_version) == SCHEMA_VERSION:
+            if await connection.run_sync(_schema_version) == newest_version():
                 return
         async with self._writer.begin() as connection:
-            if await connection.run_sync(_schema_version) != SCHEMA_VERSION:
+            if await connection.run_sync(_schema_version) != newest_version():
                 await connection.run_sync(_upgrade)
 
 
@@ -213,20 +219,24 @@ def _cannot_open(error: Exception) -> BridgeError:
     )
 
 
-def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
-    """(for reading, for writing). Raises ArgumentError, ImportError without the database's driver, or OSError."""
+def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
+    """(for reading, for writing, for durable writing).
+
+    Raises ArgumentError, ImportError without the database's driver, or OSError.
+    """
     if not url.startswith("sqlite"):
         engine = create_async_engine(url)
-        return engine, engine
+        return engine, engine, engine
     path = sa.make_url(url).database
     if path and path != ":memory:" and not path.startswith("file:"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("ab"):  # better refused here than in the driver's thread
             pass
-    return _sqlite_engine(url, "BEGIN", 5), _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
+    durable = _sqlite_engine(url, "BEGIN IMMEDIATE", 1, synchronous="FULL")
+    return _sqlite_engine(url, "BEGIN", 5), _sqlite_engine(url, "BEGIN IMMEDIATE", 1), durable
 
 
-def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(url: str, begin: str, pool_size: int, synchronous: str = "NORMAL") -> AsyncEngine:
     overflow = 20 if begin == "BEGIN" else 0
     # Last in, first out: who is alone uses one connection, and one cache, however many there were before.
     engine = create_async_engine(url, pool_size=pool_size, max_overflow=overflow, pool_use_lifo=True)
@@ -238,7 +248,7 @@ def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
-            "synchronous = NORMAL",
+            f"synchronous = {synchronous}",
             "foreign_keys = ON",
             "temp_store = MEMORY",
             f"cache_size = -{CACHE_KB}",
@@ -263,6 +273,11 @@ def _sqlite_engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
     return engine
 
 
+def newest_version() -> str:
+    """Of the schema that this code speaks of: the files of the migrations are named by their numbers."""
+    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def _schema_version(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
@@ -276,7 +291,7 @@ def _upgrade(connection: sa.Connection) -> None:
     from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")

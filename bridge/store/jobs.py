@@ -206,7 +206,7 @@ _FINISH_FRAME = (
     .where(
         job_frames.c.job_id == sa.bindparam("b_job"),
         job_frames.c.frame == sa.bindparam("b_frame"),
-        job_frames.c.state == str(FrameState.PENDING),
+        (job_frames.c.state == str(FrameState.PENDING)) | (job_frames.c.state == str(FrameState.WRITING)),
     )
     .values(
         state=sa.bindparam("b_state"),
@@ -214,6 +214,17 @@ _FINISH_FRAME = (
         error_code=sa.bindparam("b_code"),
         error=sa.bindparam("b_error"),
     )
+)
+
+
+_BEGIN_WRITING = (
+    sa.update(job_frames)
+    .where(
+        job_frames.c.job_id == sa.bindparam("b_job"),
+        job_frames.c.frame == sa.bindparam("b_frame"),
+        job_frames.c.state == str(FrameState.PENDING),
+    )
+    .values(state=str(FrameState.WRITING))
 )
 
 
@@ -249,9 +260,27 @@ async def record_outcomes(
         for outcome in outcomes
     ]
     await connection.execute(_FINISH_FRAME, rows)
-    kept = [(lease.job_id, outcome.frame, 1, outcome.result) for outcome in outcomes if outcome.result is not None]
+    await _keep_results(connection, lease.job_id, outcomes)
+
+
+async def _keep_results(connection: AsyncConnection, job_id: int, outcomes: Sequence[FrameOutcome]) -> None:
+    kept = [(job_id, outcome.frame, 1, outcome.result) for outcome in outcomes if outcome.result is not None]
     if kept:
         await insert_rows(connection, results, ("job_id", "frame", "format", "body"), kept)
+
+
+async def begin_writing(
+    connection: AsyncConnection, lease: Lease, outcomes: Sequence[FrameOutcome], lease_s: float
+) -> None:
+    """Keep the raw results of predicted frames and mark them as being written to another tool.
+
+    Belongs into the durable transaction that stores the intents to do so. Raises LeaseLost.
+    """
+    await renew(connection, lease, lease_s)
+    rows = [{"b_job": lease.job_id, "b_frame": outcome.frame} for outcome in outcomes]
+    if rows:
+        await connection.execute(_BEGIN_WRITING, rows)
+    await _keep_results(connection, lease.job_id, outcomes)
 
 
 async def request_abort(connection: AsyncConnection, job_id: int) -> Job:

@@ -78,6 +78,7 @@ frames = sa.Table(
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("width", sa.Integer, nullable=False),
     sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("remote_state", sa.Text),
     sa.UniqueConstraint("task_id", "name"),
 )
 
@@ -169,10 +170,24 @@ shapes = sa.Table(
     sa.Column("track_id", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="SET NULL")),
     sa.Column("removed_by", sa.ForeignKey("jobs.id", ondelete="CASCADE")),
+    sa.Column("remote", sa.Text),
     sa.Index("ix_shapes_task_id_frame", "task_id", "frame"),
     sa.Index("ix_shapes_job_id", "job_id"),
     sa.Index("ix_shapes_removed_by", "removed_by", sqlite_where=sa.text("removed_by IS NOT NULL")),
     sa.Index("ix_shapes_label_id", "label_id"),
+)
+
+# What is about to be changed in another tool; a row goes when it is known to have happened.
+intents = sa.Table(
+    "intents",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("part", sa.Text, nullable=False),
+    sa.Column("frames", sa.JSON, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
 )
 
 # What was answered to a request that carried an Idempotency-Key. ``status`` is null while the request is at work.

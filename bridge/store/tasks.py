@@ -112,7 +112,18 @@ async def add_frames(connection: AsyncConnection, task_id: int, new: Sequence[Ne
     row = (await connection.execute(sa.select(tasks.c.frame_count).where(tasks.c.id == task_id))).one_or_none()
     if row is None:
         raise NotFound(f"There is no task {task_id}.", hint="`hubbridge task list` shows all tasks.")
-    stored = [StoredFrame(task_id, row.frame_count + i, **asdict(frame)) for i, frame in enumerate(new)]
+    stored = [
+        StoredFrame(
+            task_id,
+            row.frame_count + i if frame.number is None else frame.number,
+            frame.name,
+            frame.path,
+            frame.width,
+            frame.height,
+            frame.remote_state,
+        )
+        for i, frame in enumerate(new)
+    ]
     if not stored:
         return []
     taken = set(await frame_names(connection, task_id)) if row.frame_count else set()
@@ -160,11 +171,12 @@ async def list_frames(
 def selected_frames(task_id: int, selection: FrameSelection) -> sa.Select[tuple[int]]:
     """A query for the numbers of the frames that a selection means."""
     query = sa.select(frames.c.number).where(frames.c.task_id == task_id, frames.c.number >= selection.start)
+    query = query.where(frames.c.remote_state.is_distinct_from("deleted"))
     if selection.stop is not None:
         query = query.where(frames.c.number < selection.stop)
     if selection.step > 1:
         query = query.where((frames.c.number - selection.start) % selection.step == 0)
     if selection.only == "unannotated":
         annotated = sa.select(shapes.c.frame).where(shapes.c.task_id == task_id, _LIVE)
-        query = query.where(frames.c.number.not_in(annotated))
+        query = query.where(frames.c.number.not_in(annotated), frames.c.remote_state.is_(None))
     return query

@@ -454,6 +454,7 @@ class ComparedFrame(FrameAnswer):
 class UndoneAnswer(Answer):
     removed: int = Field(description="Shapes that the job had made.")
     restored: int = Field(description="Shapes that it had replaced.")
+    kept: int = Field(description="Shapes of a remote task that people have changed since, and that stay.")
 
 
 class Health(Answer):

@@ -88,7 +88,7 @@ def test_a_job_survives_kill_9_and_everything_else_goes_over_http(server: Server
         survived = comparable(server.call("GET", f"/v1/tasks/{task['id']}/export?format=coco"))
         assert len(survived) == ended["shapes_created"] > 0
         undone = server.call("POST", f"/v1/jobs/{job['id']}/undo")
-        assert undone == {"removed": ended["shapes_created"], "restored": 0}
+        assert undone == {"removed": ended["shapes_created"], "restored": 0, "kept": 0}
         undisturbed = server.call("POST", "/v1/jobs", spec)
         server.wait_for(undisturbed["id"], ("succeeded",))
         assert comparable(server.call("GET", f"/v1/tasks/{task['id']}/export?format=coco")) == survived

@@ -12,12 +12,13 @@ from pathlib import Path
 from aiohttp import web
 from PIL import Image
 
-from adapters.errors import PredictorError
 from adapters.frame import Frame, read_info
+from bridge.app import App
 from bridge.domain import Shape, StoredFrame, Task
-from bridge.errors import InvalidRequest, from_predictor
+from bridge.errors import InvalidRequest, translated
 from bridge.preview import draw
 from bridge.sources.files import Collected
+from bridge.sources.frame_source import picture
 from bridge.thumbnails import thumbnail
 from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
 from bridge.web.folders import allowed_path, allowed_roots
@@ -110,35 +111,40 @@ async def get_frame(call: Call[Nothing, Nothing]) -> AnnotatedFrame:
 
 async def get_image(call: Call[ImageQuery, Nothing]) -> web.Response:
     """With an ETag, so that a browser asks for a picture's bytes once; ids are used again, so it has to ask."""
-    frame, _ = await call.service.tasks.frame(call.ids["task_id"], call.ids["number"])
+    row, _ = await call.service.tasks.frame(call.ids["task_id"], call.ids["number"])
     width = call.query.width
-    tag = await asyncio.to_thread(_tag, frame, width)
+    tag = await asyncio.to_thread(_tag, row, width)
     headers = {"Cache-Control": "private, no-cache"} | ({"ETag": tag} if tag else {})
     if tag and call.request.headers.get("If-None-Match") == tag:
         return web.Response(status=304, headers=headers)
-    try:
+    frame = await _picture(call.service, row)
+    with translated():
         body, content_type = await asyncio.to_thread(_image, frame, width)
-    except PredictorError as error:
-        raise from_predictor(error) from error
     return web.Response(body=body, content_type=content_type, headers=headers)
 
 
 async def get_preview(call: Call[Nothing, Nothing]) -> web.Response:
     task = await call.service.tasks.get(call.ids["task_id"])
-    frame, shapes = await call.service.tasks.frame(task.id, call.ids["number"])
-    try:
-        body = await asyncio.to_thread(_preview, frame, shapes, {label.name: label.color for label in task.labels})
-    except PredictorError as error:
-        raise from_predictor(error) from error
+    row, shapes = await call.service.tasks.frame(task.id, call.ids["number"])
+    frame = await _picture(call.service, row)
+    colors = {label.name: label.color for label in task.labels}
+    with translated():
+        body = await asyncio.to_thread(_preview, frame, shapes, colors)
     return web.Response(body=body, content_type="image/jpeg")
 
 
-def _opened(frame: StoredFrame) -> Frame:
-    return Frame(frame.name, frame.width, frame.height, path=Path(frame.path))
+async def _picture(service: App, row: StoredFrame) -> Frame:
+    """The picture of a frame, from wherever its task has it."""
+    task = await service.tasks.get(row.task_id)
+    with translated():
+        async with service.jobs.remotes.source(task) as source:
+            return await picture(source, row)
 
 
 def _tag(frame: StoredFrame, width: int | None) -> str | None:
     """Of the file as it is now; None where there is none to look at."""
+    if not frame.path:
+        return None
     try:
         state = Path(frame.path).stat()
     except (OSError, ValueError):
@@ -147,16 +153,16 @@ def _tag(frame: StoredFrame, width: int | None) -> str | None:
     return f'"{hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]}"'
 
 
-def _image(frame: StoredFrame, width: int | None) -> tuple[bytes, str]:
+def _image(frame: Frame, width: int | None) -> tuple[bytes, str]:
     """(the upright image file or a smaller JPEG of it, its media type)."""
     if width is not None:
-        return thumbnail(_opened(frame), width), "image/jpeg"
-    encoded = _opened(frame).encoded
-    form = read_info(frame.name, encoded).format
+        return thumbnail(frame, width), "image/jpeg"
+    encoded = frame.encoded
+    form = read_info(frame.id, encoded).format
     return encoded, Image.MIME.get(form, "application/octet-stream")
 
 
-def _preview(frame: StoredFrame, shapes: Sequence[Shape], colors: dict[str, str]) -> bytes:
+def _preview(frame: Frame, shapes: Sequence[Shape], colors: dict[str, str]) -> bytes:
     packed = io.BytesIO()
-    draw(_opened(frame).pixels, shapes, colors).save(packed, "JPEG", quality=90)
+    draw(frame.pixels, shapes, colors).save(packed, "JPEG", quality=90)
     return packed.getvalue()

@@ -29,7 +29,8 @@ from bridge.domain import Job, JobState
 from bridge.errors import BridgeError
 from bridge.logs import configure_logging
 from bridge.runner import Progress
-from bridge.sinks.local import FinishedFrame, LocalSink
+from bridge.sinks.local import LocalSink
+from bridge.sinks.sink import FinishedFrame, Written
 from tests.unit.bridge.world import OPTIONS, FakePredictor, World, detections, fail_frames, world
 
 MonkeyPatch = pytest.MonkeyPatch
@@ -435,11 +436,12 @@ async def test_frames_in_flight_are_bounded_although_the_writer_is_slow(
 
     write = LocalSink.write
 
-    async def slow_write(sink: LocalSink, finished: Sequence[FinishedFrame]) -> None:
+    async def slow_write(sink: LocalSink, finished: Sequence[FinishedFrame]) -> Written:
         nonlocal written
         await asyncio.sleep(0.03)
-        await write(sink, finished)
+        done = await write(sink, finished)
         written += len(finished)
+        return done
 
     monkeypatch.setattr(LocalSink, "write", slow_write)
     limits = Limits(max_batch=4, max_concurrency=2)

@@ -194,7 +194,7 @@ def test_a_job_is_started_shown_and_undone(run: Terminal) -> None:
     for again in ("cancel", "resume", "retry"):
         run.refused("job", again, 1)
     undone = run.ok("job", "undo", "1", "--json").json["undone"]
-    assert undone == {"removed": shown["shapes_created"], "restored": 0}
+    assert undone == {"removed": shown["shapes_created"], "restored": 0, "kept": 0}
     assert "was undone" in run.refused("job", "undo", 1).err
     assert "succeeded, undone" in run.ok("job", "list").out
 

@@ -69,7 +69,7 @@ async def test_a_job_that_a_later_one_replaced_is_undone_after_it(api: Api) -> N
     message = await api.error("POST", f"/v1/jobs/{first['id']}/undo", 409, "later_job")
     assert str(second["id"]) in message
     answer = await api.call("POST", f"/v1/jobs/{second['id']}/undo")
-    assert answer == {"removed": second["shapes_created"], "restored": first["shapes_created"]}
+    assert answer == {"removed": second["shapes_created"], "restored": first["shapes_created"], "kept": 0}
 
 
 async def test_failed_frames_stand_in_the_ledger_and_can_be_retried(api: Api) -> None:

@@ -21,5 +21,5 @@ async def test_a_task_is_annotated_exported_and_undone(api: Api) -> None:
     exported = json.loads(await api.call("GET", f"/v1/tasks/{task['id']}/export?format=coco"))
     assert len(exported["annotations"]) == ended["shapes_created"]
     undone = await api.call("POST", f"/v1/jobs/{job['id']}/undo")
-    assert undone == {"removed": ended["shapes_created"], "restored": 0}
+    assert undone == {"removed": ended["shapes_created"], "restored": 0, "kept": 0}
     assert (await api.call("GET", f"/v1/tasks/{task['id']}"))["shape_count"] == 0

@@ -1,0 +1,116 @@
+"""Tasks that live in another tool: which file speaks to which tool, and the one place where local and remote part.
+
+A task whose ``remote_kind`` is None has its frames and shapes here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from adapters.network import HttpPolicy
+from bridge.domain import Job, JobSpec, Task, Undone
+from bridge.patience import Patience
+from bridge.sinks.local import LocalSink
+from bridge.sinks.sink import Sink
+from bridge.sources.frame_source import FileFrames, FrameSource
+from bridge.store import Store
+from bridge.store.jobs import Lease
+
+Secrets = Callable[[str, str], Awaitable[str | None]]
+
+
+async def _no_secret(kind: str, host: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a sink writes for: one run of a job on a task."""
+
+    lease: Lease
+    task: Task
+    spec: JobSpec
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a remote needs to reach its tool.
+
+    secret   (kind of connection, host) -> the secret that is known for it, or None
+    """
+
+    store: Store
+    secret: Secrets = _no_secret
+    http: HttpPolicy = field(default_factory=HttpPolicy)
+    settle_s: float = 30.0
+
+
+class Remote(Protocol):
+    """One kind of tool. Every method raises BridgeError or PredictorError where the tool cannot be asked."""
+
+    def source(self, task: Task, patience: Patience) -> AbstractAsyncContextManager[FrameSource]: ...
+
+    def sink(self, writing: Writing, patience: Patience) -> AbstractAsyncContextManager[Sink]: ...
+
+    async def refresh(self, task: Task) -> None:
+        """Before a job is made: take over what changed there, such as frames that were deleted or annotated since.
+
+        Raises Conflict where the task is no longer the one that was known, such as one with other labels.
+        """
+        ...
+
+    async def undo(self, task: Task, job: Job) -> Undone:
+        """Bring back what a job replaced and take away what it wrote, there and here; may be called again after a
+        crash. The caller has checked that the job may be undone, and marks it afterwards."""
+        ...
+
+
+# Kind -> (module, class); the class takes an ``Access``. Imported when it is first used.
+REMOTES: dict[str, tuple[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Remotes:
+    """Gives out a task's frames and the sink of its jobs, wherever the task lives."""
+
+    access: Access
+
+    def of(self, kind: str) -> Remote:
+        module, name = REMOTES[kind]
+        return cast(Remote, getattr(importlib.import_module(module), name)(self.access))
+
+    def remote(self, task: Task) -> Remote | None:
+        return None if task.remote_kind is None else self.of(task.remote_kind)
+
+    @asynccontextmanager
+    async def source(self, task: Task, patience: Patience | None = None) -> AsyncIterator[FrameSource]:
+        """``patience``: of a job; somebody who waits for one frame has little."""
+        remote = self.remote(task)
+        if remote is None:
+            yield FileFrames()
+            return
+        async with remote.source(task, patience or Patience(10.0)) as source:
+            yield source
+
+    @asynccontextmanager
+    async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
+        remote = self.remote(writing.task)
+        if remote is None:
+            yield LocalSink(
+                self.access.store,
+                writing.lease,
+                writing.task.id,
+                writing.spec.model_id,
+                {label.name: label.id for label in writing.task.labels},
+                writing.spec.clean,
+                writing.lease_s,
+                writing.spec.keep_manual_iou,
+            )
+            return
+        async with remote.sink(writing, patience) as sink:
+            yield sink

@@ -1,0 +1,73 @@
+"""What jobs are about to change in another tool, kept until it is known to have happened."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.domain import Intent
+from bridge.store.models import moment
+from bridge.store.tables import intents
+
+
+@dataclass(frozen=True, slots=True)
+class NewIntent:
+    """See ``Intent``."""
+
+    part: str
+    frames: tuple[int, ...]
+    body: Mapping[str, Any]
+
+
+async def put_intents(
+    connection: AsyncConnection, job_id: int, new: Sequence[NewIntent], purpose: Literal["write", "undo"] = "write"
+) -> list[Intent]:
+    """Belongs into a durable transaction, with the ledger rows that wait for them."""
+    put = []
+    for intent in new:
+        values = {
+            "job_id": job_id,
+            "purpose": purpose,
+            "part": intent.part,
+            "frames": list(intent.frames),
+            "body": json.dumps(intent.body, separators=(",", ":")),
+            "created_at": time.time(),
+        }
+        result = await connection.execute(sa.insert(intents).values(**values))
+        assert result.inserted_primary_key
+        made = moment(values["created_at"])  # type: ignore[arg-type]
+        put.append(
+            Intent(result.inserted_primary_key[0], job_id, purpose, intent.part, intent.frames, intent.body, made)
+        )
+    return put
+
+
+async def open_intents(
+    connection: AsyncConnection, job_id: int, purpose: Literal["write", "undo"] = "write"
+) -> list[Intent]:
+    """In the order in which they were put."""
+    query = sa.select(intents).where(intents.c.job_id == job_id, intents.c.purpose == purpose).order_by(intents.c.id)
+    return [_intent(row) for row in await connection.execute(query)]
+
+
+def _intent(row: sa.Row[Any]) -> Intent:
+    return Intent(
+        id=row.id,
+        job_id=row.job_id,
+        purpose=row.purpose,
+        part=row.part,
+        frames=tuple(row.frames),
+        body=json.loads(row.body),
+        created_at=moment(row.created_at),
+    )
+
+
+async def complete_intent(connection: AsyncConnection, intent_id: int) -> None:
+    """Belongs into the transaction that stores what has come of it."""
+    await connection.execute(sa.delete(intents).where(intents.c.id == intent_id))
