@@ -1,18 +1,20 @@
 """Talking to the Hugging Face Hub: what a model is, and its files, whole and checked. Blocks; call it in threads.
 
 The hub's own client asks for the model and names every error. Files are fetched through the client's HTTP session by
-our own code, because the client starts a broken download anew in the next process and does not check content hashes.
+our own code, because the client starts a broken download anew in the next process, does not check content hashes, and
+follows redirects to any address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from huggingface_hub import HfApi, ModelInfo, get_session, hf_hub_url
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, though not in its __all__
@@ -25,9 +27,12 @@ from adapters.base import DownloadProgress
 from adapters.errors import BadOutput, PredictorError, Unavailable
 from adapters.huggingface_config import ModelFile
 from adapters.huggingface_hub_errors import Asked, translate_hub_error
+from adapters.network import HttpPolicy
 
 _TIMEOUT_S = 15.0  # to connect, and between two chunks
 _CHUNK = 1 << 20
+_REDIRECTS = 5
+_MOST_TEXT = 16 * 2**20  # bytes of a file that is read as a whole
 _TRIES = 5  # in a row without a single new byte
 
 
@@ -41,6 +46,7 @@ class Hub:
 
     endpoint: str
     token: str | None = None
+    policy: HttpPolicy = field(default_factory=HttpPolicy)
 
     def model_info(self, repo_id: str, revision: str | None) -> ModelInfo:
         """What the model's page says, with sizes and hashes of its files."""
@@ -60,12 +66,16 @@ class Hub:
 
     def read(self, repo_id: str, commit: str, path: str) -> bytes:
         """A small file."""
-        with self._named_errors(repo_id, commit, path):
-            response = get_session().get(
-                self._url(repo_id, commit, path), headers=self._headers(), timeout=_TIMEOUT_S, follow_redirects=True
-            )
-            hf_raise_for_status(response)
-            return bytes(response.content)
+        with (
+            self._named_errors(repo_id, commit, path),
+            self._answer(self._url(repo_id, commit, path), self._headers()) as response,
+        ):
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > _MOST_TEXT:
+                    raise BadOutput(f"{path} of {repo_id} has more than the {_MOST_TEXT // 2**20} MB of a small file.")
+            return bytes(content)
 
     def fetch(
         self,
@@ -117,10 +127,7 @@ class Hub:
         headers = self._headers() | {"Accept-Encoding": "identity"}
         if done:
             headers["Range"] = f"bytes={done}-"
-        with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True) as response:
-            if response.status_code >= 400:
-                response.read()
-            hf_raise_for_status(response)
+        with self._answer(url, headers) as response:
             if response.status_code != 206:
                 done = 0
             with partial.open("ab" if done else "wb") as out:
@@ -134,6 +141,29 @@ class Hub:
                     progress(DownloadProgress(file.path, done, file.size))
         if done < file.size:
             raise Unavailable(f"The download of {file.path} broke off at {done} of {file.size} bytes.")
+
+    @contextmanager
+    def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
+        """The answer behind a few redirects: hubs keep large files elsewhere. Each is checked as a pasted address is,
+        and the token goes to the hub alone. (Any: which HTTP library answers is the hub client's business.)"""
+        for _ in range(_REDIRECTS + 1):
+            own = urlsplit(url)[:2] == urlsplit(self.endpoint)[:2]
+            if not own:
+                self.policy.check_resolved(url)
+            sent = {name: value for name, value in headers.items() if own or name.lower() != "authorization"}
+            with get_session().stream("GET", url, headers=sent, timeout=_TIMEOUT_S, follow_redirects=False) as response:
+                if response.has_redirect_location:
+                    url = urljoin(url, response.headers["Location"])
+                    continue
+                stream = response.extensions.get("network_stream")
+                if not own and stream is not None:
+                    self.policy.check_peer(url, stream.get_extra_info("server_addr")[0])
+                if response.status_code >= 400:
+                    response.read()
+                hf_raise_for_status(response)
+                yield response
+                return
+        raise BadOutput("The hub redirects from one address to the next.", hint="Check HF_ENDPOINT.")
 
     def _url(self, repo_id: str, commit: str, path: str) -> str:
         return hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)

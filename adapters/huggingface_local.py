@@ -30,6 +30,7 @@ from adapters.huggingface_config import (
 from adapters.huggingface_kinds import check_supported, check_task_type
 from adapters.local import first_line
 from adapters.local_model import LocalModel
+from adapters.model_file import check_model_file, check_sizes
 from adapters.references import HuggingFaceModel, LocalFolder
 
 HUB = "https://huggingface.co"
@@ -59,6 +60,7 @@ class HuggingFaceLocal:
 
     async def open(self, card: ModelCard, context: Context) -> OpenModel:
         await self.fetch(card, context)
+        await asyncio.to_thread(_check_content, card, _folder_of(card, context))
         predictor = await asyncio.to_thread(_load, card, _folder_of(card, context))
         if isinstance(predictor, LocalModel):
             await asyncio.to_thread(predictor.find_pace, context.cache_dir / "pace")
@@ -86,6 +88,7 @@ def _resolve_repository(reference: HuggingFaceModel, context: Context) -> ModelC
     config = _json(name, CONFIG, hub.read(name, commit, CONFIG))  # also where a gated model says no
     check_supported(name, config, info.pipeline_tag)
     weights = choose_weights(name, paths, reference.file, context.engine, _can_transform())
+    check_sizes(name, [(file.path, file.size) for file in files])
     licence = (info.card_data or {}).get("license")
     folder = ModelFolder(
         name=name,
@@ -123,7 +126,7 @@ def _hub(context: Context) -> Any:
     from adapters.huggingface_hub_client import Hub  # noqa: PLC0415  (only those who ask the hub pay for its client)
 
     endpoint = context.endpoints.get("huggingface") or os.environ.get("HF_ENDPOINT") or HUB
-    return Hub(endpoint.rstrip("/"), context.secret("huggingface", urlsplit(endpoint).netloc))
+    return Hub(endpoint.rstrip("/"), context.secret("huggingface", urlsplit(endpoint).netloc), context.http)
 
 
 def _resolve_folder(reference: LocalFolder, context: Context) -> ModelCard:
@@ -164,6 +167,12 @@ def _check_folder(card: ModelCard, context: Context, stop: threading.Event) -> N
         raise ModelNotFound(f"A file of the model {card.name} is gone: {error.filename}.", hint=hint) from error
     if _content_hash(files) != card.revision:
         raise ModelNotFound(f"The files in {root} have changed since the model was added.", hint="Add it again.")
+
+
+def _check_content(card: ModelCard, folder: Path) -> None:
+    """Raises Unsupported where a file is something else than its name says."""
+    for file in card.settings["files"]:
+        check_model_file(folder / file["path"])
 
 
 def _load(card: ModelCard, folder: Path) -> OpenModel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 import urllib.request
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 NOT_PUBLIC = "the address is not public"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_ODD_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)  # 127.1, 0x7f.1, 2130706433: an address all the same
 _KEEP_ALIVE_S = 30.0
 _CONNECTIONS = 16
 
@@ -62,9 +64,30 @@ class HttpPolicy:
         try:
             public = is_public(host)
         except ValueError:
+            if _ODD_NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+                raise self.refusal(host) from None
             return  # a name: what it leads to is checked at each connection
         if not public:
             raise self.refusal(host)
+
+    def check_resolved(self, url: str) -> None:
+        """As ``check``, and a name must lead to public addresses only; for clients whose sockets we do not make.
+
+        Blocks. Raises AccessDenied, or OSError where the name leads nowhere.
+        """
+        self.check(url)
+        if self.trusts(url) or _proxy(url):
+            return
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        found = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
+        if not all(is_public(str(address[0])) for *_, address in found):
+            raise self.refusal(host)
+
+    def check_peer(self, url: str, address: str) -> None:
+        """The address that was really reached: a name may lead elsewhere at the second look. Raises AccessDenied."""
+        if not self.trusts(url) and not _proxy(url) and not is_public(address):
+            raise self.refusal(urlsplit(url).hostname or "")
 
     def session(self, url: str) -> aiohttp.ClientSession:
         """An HTTP session for the host of ``url`` alone, which must have passed ``check``. Needs a running loop."""

@@ -15,6 +15,7 @@ from adapters.base import Context, Detections, Limits, ModelCard, Predictor
 from adapters.errors import ModelNotFound, Unsupported
 from adapters.frame import Frame
 from adapters.local_model import PIXELS, Arrays, LocalModel, Outputs
+from adapters.model_file import check_model_file
 from adapters.onnx_description import Beside, Description, Graph, describe_graph, read_beside
 from adapters.onnx_layouts import LAYOUTS, listed
 from adapters.onnx_layouts.spec import Spec, without_batch
@@ -75,6 +76,7 @@ def _resolve(reference: LocalFile) -> ModelCard:
 def _described(path: Path, beside: Beside, settings: Mapping[str, Any]) -> tuple[Description, Any]:
     from adapters.onnx_local import load_session  # noqa: PLC0415  (heavy)
 
+    check_model_file(path)
     session = load_session(path, settings)
     return describe_graph(Graph.of(session), beside), session
 

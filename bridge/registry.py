@@ -22,7 +22,7 @@ from bridge.batcher import Batcher
 from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
 from bridge.downloads import Downloads, DownloadState, Progress
-from bridge.errors import InvalidRequest, NotFound, from_predictor, translated
+from bridge.errors import InvalidRequest, NotFound, TooLarge, from_predictor, translated
 from bridge.lent import LentPredictor
 from bridge.loaded_models import LoadedModel, LoadedModels
 from bridge.secrets import SecretBox
@@ -49,6 +49,7 @@ class Registry:
     endpoints    provider -> base URL that the operator configured
     environment_secrets    (kind, host) -> secret from the environment; stored connections come first
     keep_loaded  how many predictors may be in memory
+    max_weights_bytes    larger models are refused
     unload_after_s    seconds after which one that nobody uses leaves memory; 0: never
     """
 
@@ -59,6 +60,7 @@ class Registry:
     environment_secrets: Mapping[str, str] = field(default_factory=dict)
     engine: str = "auto"
     keep_loaded: int = 2
+    max_weights_bytes: int = 2**63
     unload_after_s: float = 0.0
     offline: bool = False
     http: HttpPolicy = field(default_factory=HttpPolicy)
@@ -97,6 +99,7 @@ class Registry:
 
     async def fetch(self, model: Model, progress: Progress = lambda _: None) -> Model:
         """Download what the model needs to run here; quick where it is there already."""
+        self._check_size(model.card)
         with self._downloads.watch(model, progress) as seen, translated():
             context = await self._context(seen)
             await providers.adapter_for_card(model.card).fetch(model.card, context)
@@ -232,6 +235,7 @@ class Registry:
         self, model: Model, progress: Progress, *, room_within_s: float | None = None
     ) -> AsyncIterator[LoadedModel]:
         async def open_it() -> OpenModel:
+            self._check_size(model.card)
             with self._downloads.watch(model, progress) as seen, translated():
                 context = await self._context(seen)
                 return await providers.adapter_for_card(model.card).open(model.card, context)
@@ -256,7 +260,17 @@ class Registry:
             known = context.secret
             context = replace(context, secret=lambda kind, host: given.get((kind, host)) or known(kind, host))
         with translated():
-            return await providers.adapter_for(parsed.reference).resolve(parsed.reference, context)
+            card = await providers.adapter_for(parsed.reference).resolve(parsed.reference, context)
+        self._check_size(card)
+        return card
+
+    def _check_size(self, card: ModelCard) -> None:
+        if (card.weights_bytes or 0) > self.max_weights_bytes:
+            raise TooLarge(
+                f"{card.name} has {card.weights_bytes or 0:,} bytes of weights; "
+                f"at most {self.max_weights_bytes:,} are taken.",
+                hint="Choose a smaller variant, or raise max_weights_mb in [models] of config.toml.",
+            )
 
     async def _context(self, progress: Progress = lambda _: None, engine: str | None = None) -> Context:
         async with self.store.read() as connection:

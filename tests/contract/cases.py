@@ -96,7 +96,11 @@ def _hub_model(folder: Path, write: Callable[[Path], Path]) -> Iterator[Setting]
 
         yield Setting(
             HuggingFaceModel("street/detector"),
-            Context(folder / "cache", endpoints={"huggingface": hub.url}),
+            Context(
+                folder / "cache",
+                endpoints={"huggingface": hub.url},
+                http=HttpPolicy(frozenset({"localhost"})),  # where the hub keeps large files
+            ),
             (
                 Refusal("absent", HuggingFaceModel("street/absent"), ModelNotFound, ("does not exist",)),
                 Refusal("private", HuggingFaceModel("street/private"), ModelNotFound, ("private",)),

@@ -68,6 +68,7 @@ def test_the_same_model_from_a_hub_finds_the_same_boxes_by_both_engines(
     few = sorted(held_out.glob("*.jpg"))[:12]
     with HubServer({"demo/street": Repository(MODEL)}) as hub:
         program.variables["HF_ENDPOINT"] = hub.url
+        program.variables["HUBBRIDGE_NETWORK__ALLOWED_HOSTS"] = "localhost"  # where it keeps large files
         found = {}
         for engine in ("onnxruntime", "transformers"):
             added = program.json("model", "add", f"{hub.url}/demo/street", "--engine", engine, "--name", engine)
@@ -87,6 +88,7 @@ def test_the_same_model_from_a_hub_finds_the_same_boxes_by_both_engines(
 def test_a_second_add_of_the_same_revision_changes_nothing(program: Program) -> None:
     with HubServer({"demo/street": Repository(MODEL)}) as hub:
         program.variables["HF_ENDPOINT"] = hub.url
+        program.variables["HUBBRIDGE_NETWORK__ALLOWED_HOSTS"] = "localhost"  # where it keeps large files
         first = program.json("model", "add", "demo/street")
         second = program.json("model", "add", f"{hub.url}/demo/street/tree/main")
         assert (first["new"], second["new"]) == (True, False)

@@ -22,12 +22,14 @@ from adapters.errors import (
     Unsupported,
 )
 from adapters.huggingface_local import HuggingFaceLocal
+from adapters.network import HttpPolicy
 from adapters.references import HuggingFaceModel
 from tests import models
 from tests.hub import STRANGER, TOKEN, Fault, HubServer, Repository
 
 REFERENCE = HuggingFaceModel("street/detector")
 ONNX_FILE = "onnx/model.onnx"
+STORAGE = HttpPolicy(frozenset({"localhost"}))  # the host that the hub redirects to for large files
 PADDING = 300_000  # bytes that make the weights worth resuming
 
 
@@ -56,6 +58,7 @@ def context(hub: HubServer, folder: Path, token: str | None = None, **options: o
     def secret(kind: str, asked_host: str) -> str | None:
         return token if (kind, asked_host) == ("huggingface", host) else None
 
+    options.setdefault("http", STORAGE)
     return Context(folder / "cache", secret=secret, endpoints={"huggingface": hub.url}, **options)  # type: ignore[arg-type]
 
 
@@ -306,3 +309,20 @@ def test_the_loopback_hub_satisfies_the_hubs_own_client(hub: HubServer, tmp_path
         api.model_info("street/detector", revision="v9")
     with pytest.raises(GatedRepoError):
         snapshot_download("street/gated", endpoint=hub.url, token=False, cache_dir=tmp_path / "theirs")
+
+
+async def test_a_redirect_to_a_private_address_is_not_followed(hub: HubServer, tmp_path: Path) -> None:
+    ctx = context(hub, tmp_path, token=TOKEN, http=HttpPolicy())
+    card = await resolve("street/detector", ctx)
+    with pytest.raises(AccessDenied, match="localhost") as refused:
+        await HuggingFaceLocal().fetch(card, ctx)
+    assert "allowed_hosts" in refused.value.hint
+    assert hub.count("/cdn/") == 0
+
+
+async def test_a_configuration_without_an_end_is_given_up(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.huggingface_hub_client._MOST_TEXT", 100)
+    with pytest.raises(BadOutput, match=r"config\.json"):
+        await resolve("street/detector", context(hub, tmp_path))
