@@ -11,6 +11,7 @@ from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.learning import Learning
 from bridge.net import endpoints, http_policy
+from bridge.profiles import Profiles
 from bridge.registry import Registry
 from bridge.remotes import Access
 from bridge.runner import RunnerOptions
@@ -37,6 +38,7 @@ class App:
     learning: Learning
     tokens: Tokens
     interactive: Interactive
+    profiles: Profiles
 
 
 @asynccontextmanager
@@ -63,7 +65,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         access = Access(store, registry.secret, registry.http)
         jobs = Jobs(store, registry, runner_options(settings), access)
         interactive = Interactive(registry, settings.models.embeddings_mb * 2**20)
-        yield App(settings, store, registry, tasks, jobs, Learning(store), tokens, interactive)
+        profiles = Profiles(store, registry)
+        yield App(settings, store, registry, tasks, jobs, Learning(store), tokens, interactive, profiles)
     finally:
         await registry.close()
         await tokens.close()

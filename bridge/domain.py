@@ -198,6 +198,28 @@ class LabelMapping:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A model under a task's own words. ``name`` is its slug, among the models'; ``title`` is for people.
+
+    labels      the task's labels, in its order; only those that the model fills
+    mapping_id  the mapping that it pins, and ``pairs`` what that says: model label -> label
+    prompts     of a model with an open vocabulary, in place of a mapping: label -> texts to look for
+    threshold   None: the model's
+    """
+
+    id: int
+    name: str
+    title: str
+    model_id: int
+    labels: tuple[TaskLabel, ...]
+    mapping_id: int | None
+    pairs: Mapping[str, str]
+    prompts: Mapping[str, tuple[str, ...]]
+    threshold: float | None
+    created_at: datetime
+
+
 class Clean(StrEnum):
     """What "Clean old annotations" takes away from a frame when its new shapes are in hand."""
 

@@ -100,7 +100,7 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
         if model.card.task_type in ASKED_BY_HAND:
             raise wants_a_person(model)
         sizes = await selection_rows.frame_sizes(connection, task.id, spec.frames)
-    prompts = prompts_of(model.card, spec, task.labels)
+    prompts = prompts_of(model.card, spec.prompts, spec.mapping, task.labels)
     pairs, learned = await _pairs(store, spec, replace(model, card=prompted(model.card, prompts)), task, prompts)
     if not sizes:
         raise InvalidRequest(
@@ -168,7 +168,7 @@ async def _pairs(
         if not pairs:
             raise InvalidRequest(
                 f"No label of {model.name} is matched to a label of task {task.name}.",
-                hint=_matching_hint(matches),
+                hint=matching_hint(matches),
                 code="nothing_matched",
             )
     check_pairs(model.card, pairs, task.labels)
@@ -222,7 +222,7 @@ def check_pairs(card: ModelCard, pairs: Mapping[str, str], task_labels: Sequence
             )
 
 
-def _matching_hint(matches: Sequence[LabelMatch]) -> str:
+def matching_hint(matches: Sequence[LabelMatch]) -> str:
     likely = [match for match in matches if match.best is not None]
     if not likely:
         return "Choose pairs by hand, for example: --map car=vehicle"

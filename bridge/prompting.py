@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from adapters.base import ModelCard
-from bridge.domain import HAND_DRAWN_TYPES, JobSpec, TaskLabel
+from bridge.domain import HAND_DRAWN_TYPES, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.mapping import check_choices, some
 from bridge.shapes import can_become
@@ -18,7 +18,12 @@ CHOOSES = "zero-shot-image-classification"  # gives all of its score to the labe
 Prompts = Mapping[str, tuple[str, ...]]
 
 
-def prompts_of(card: ModelCard, spec: JobSpec, task_labels: Sequence[TaskLabel]) -> dict[str, tuple[str, ...]]:
+def prompts_of(
+    card: ModelCard,
+    prompts: Mapping[str, str | Sequence[str]],
+    mapping: Mapping[str, str],
+    task_labels: Sequence[TaskLabel],
+) -> dict[str, tuple[str, ...]]:
     """Task label -> texts to look for, () for its name; {} for a model with labels of its own.
 
     All labels that a shape of the model can become are asked for, but those that the mapping leaves out. Raises
@@ -26,19 +31,19 @@ def prompts_of(card: ModelCard, spec: JobSpec, task_labels: Sequence[TaskLabel])
     or too many labels are left.
     """
     if card.labels is not None:
-        check_asked(card, spec.prompts)
+        check_asked(card, prompts)
         return {}
-    given = {label: (text,) if isinstance(text, str) else tuple(text) for label, text in spec.prompts.items()}
+    given = {label: (text,) if isinstance(text, str) else tuple(text) for label, text in prompts.items()}
     names = [label.name for label in task_labels]
     _check_known(given, names)
-    _check_mapping(card, spec.mapping)
-    check_choices(spec.mapping, names, task_labels)
+    _check_mapping(card, mapping)
+    check_choices(mapping, names, task_labels)
     asked = {
         label.name: given.get(label.name, ())
         for label in task_labels
-        if spec.mapping.get(label.name) != "" and (label.name in given or _fits(card, label))
+        if mapping.get(label.name) != "" and (label.name in given or _fits(card, label))
     }
-    if not asked and any(not label for label in spec.mapping.values()):
+    if not asked and any(not label for label in mapping.values()):
         raise InvalidRequest(
             "The mapping leaves out every label that the model could look for.",
             hint="Keep one of them, or make a label of another type.",

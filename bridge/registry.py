@@ -82,8 +82,8 @@ class Registry:
         ``run``: auto, local or hosted, for a model that could run in both places.
         Returns the model and whether it is new. A key that was part of the URL becomes a connection.
         """
-        if name is not None and not NAME.fullmatch(name):
-            raise _bad_name(name)
+        if name is not None:
+            check_name(name)
         parsed = _parse(text, self.endpoints.get("huggingface", ""))
         card = await self._resolve(parsed, engine, run)
         for found in parsed.secrets:
@@ -93,8 +93,7 @@ class Registry:
             if same is not None:
                 return same, False
             if name is None:
-                taken = {model.name for model in await rows.list_models(connection)}
-                name = free_name(card.name, taken)
+                name = free_name(card.name, await rows.names_in_use(connection))
             return await rows.add_model(connection, name, card), True
 
     async def fetch(self, model: Model, progress: Progress = lambda _: None) -> Model:
@@ -144,8 +143,8 @@ class Registry:
         """Change a model's name or its default threshold."""
         if threshold is not None and not 0 <= threshold <= 1:
             raise InvalidRequest(f"A threshold lies between 0 and 1, not {threshold}.")
-        if name is not None and not NAME.fullmatch(name):
-            raise _bad_name(name)
+        if name is not None:
+            check_name(name)
         values = {key: value for key, value in (("name", name), ("threshold", threshold)) if value is not None}
         async with self.store.write() as connection:
             if not values:
@@ -314,9 +313,13 @@ def wants_a_person(model: Model) -> InvalidRequest:
     )
 
 
-def _bad_name(name: str) -> InvalidRequest:
-    hint = "Use letters, digits, dots, dashes and underscores, 100 at most."
-    return InvalidRequest(f"{name[:120]!r} cannot name a model.", hint=hint)
+def check_name(name: str) -> None:
+    """Raises InvalidRequest where it cannot name a model or a profile."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name[:120]!r} cannot name a model.",
+            hint="Use letters, digits, dots, dashes and underscores, 100 at most.",
+        )
 
 
 def free_name(wanted: str, taken: set[str]) -> str:

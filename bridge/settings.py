@@ -230,6 +230,43 @@ class AuthSettings(Section):
     )
 
 
+class CvatSettings(Section):
+    listen: str = Field(
+        default="",
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}$|^$",
+        description="Where a self-hosted CVAT finds the models, as host:port. Empty: nowhere; --cvat: 127.0.0.1:8070.",
+    )
+    user: str = Field(
+        default="cvat", min_length=1, pattern=r"^[^:\s]+$", description="User name that CVAT sends (HTTP Basic)."
+    )
+    secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password that CVAT sends. Empty: a token, or nothing as long as the service stands open.",
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=120.0,
+        description="How long CVAT waits for an answer where it does not say: its CVAT_NUCLIO_DEFAULT_TIMEOUT.",
+    )
+    score_attribute: str = Field(
+        default="", max_length=64, description="Text attribute in which CVAT gets each score. Empty: none."
+    )
+    direct_ports: str = Field(
+        default="",
+        pattern=r"^(\d{1,5}-\d{1,5})?$",
+        description="Ports for CVAT's invoke method direct, such as 8100-8199: one for each model. Empty: none.",
+    )
+    direct_peers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks of other machines that may use direct_ports, where CVAT sends no password "
+        "(in the environment: by commas).",
+    )
+
+    @field_validator("direct_peers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return by_commas(value)
+
+
 class SecretsSettings(Section):
     key: SecretStr = Field(
         default=SecretStr(""),
@@ -259,6 +296,7 @@ class Settings(BaseSettings):
     archives: ArchivesSettings = ArchivesSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    cvat: CvatSettings = CvatSettings()
     secrets: SecretsSettings = SecretsSettings()
     logging: LoggingSettings = LoggingSettings()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from bridge.domain import LABEL_TYPES, LabelAttribute, TaskLabel
 from bridge.errors import InvalidRequest
+from bridge.skeleton_drawing import skeleton_svg
 
 MAX_NAME = 64  # characters; what CVAT stores of a label's or an attribute's name
 MAX_LABELS = 20_000
@@ -60,7 +60,7 @@ def labels_from_json(data: Any) -> tuple[TaskLabel, ...]:
 
 
 def labels_as_json(labels: Sequence[TaskLabel]) -> list[dict[str, Any]]:
-    """The labels in the raw form of CVAT's label constructor. A skeleton's drawing is made anew, on a circle."""
+    """The labels in the raw form of CVAT's label constructor. A skeleton's drawing is made anew."""
     found = []
     for label in labels:
         entry: dict[str, Any] = {
@@ -83,21 +83,6 @@ def labels_as_json(labels: Sequence[TaskLabel]) -> list[dict[str, Any]]:
             entry["svg"] = skeleton_svg(label.sublabels)
         found.append(entry)
     return found
-
-
-def skeleton_svg(sublabels: Sequence[str]) -> str:
-    """A drawing as CVAT asks of every skeleton label: its points in order on a circle, within 100 x 100."""
-    parts = []
-    for number, name in enumerate(sublabels, 1):
-        angle = 2 * math.pi * (number - 1) / len(sublabels)
-        x, y = 50 + 40 * math.sin(angle), 50 - 40 * math.cos(angle)
-        quoted = name.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-        parts.append(
-            f'<circle r="1.5" stroke="black" fill="#b3b3b3" cx="{x:.1f}" cy="{y:.1f}" stroke-width="0.1" '
-            f'data-type="element node" data-element-id="{number}" data-node-id="{number}" '
-            f'data-label-name="{quoted}"></circle>'
-        )
-    return "".join(parts)
 
 
 def color_of(position: int) -> str:

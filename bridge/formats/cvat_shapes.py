@@ -10,7 +10,7 @@ from bridge.domain import Shape, Source, StoredFrame, TaskLabel
 from bridge.formats.xml_writing import Xml
 from bridge.masks import crop_mask
 from bridge.outlines import mask_of
-from bridge.task_labels import skeleton_svg
+from bridge.skeleton_drawing import skeleton_svg
 
 SOURCES = {Source.MANUAL: "manual", Source.AUTOMATIC: "auto", Source.IMPORTED: "file"}
 _ELEMENTS = {"rectangle": "box"}  # the other elements are named as their shapes

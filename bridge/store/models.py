@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.base import Limits, ModelCard
 from bridge.domain import Connection, LabelMapping, Model
 from bridge.errors import Conflict, NotFound
-from bridge.store.tables import connections, jobs, mappings, models
+from bridge.store.tables import connections, jobs, mappings, models, profiles
 
 
 def moment(seconds: float) -> datetime:
@@ -41,7 +42,8 @@ def _model(row: sa.Row[Any]) -> Model:
 
 
 async def add_model(connection: AsyncConnection, name: str, card: ModelCard) -> Model:
-    """Store a model. Raises Conflict where the name is taken."""
+    """Store a model. Raises Conflict where a model or a profile has the name."""
+    await _refuse_profile_name(connection, name)
     values = {
         "name": name,
         "reference": card.reference,
@@ -90,8 +92,19 @@ async def list_models(connection: AsyncConnection, *, after: int = 0, most: int 
     return [_model(row) for row in await connection.execute(query)]
 
 
+async def list_readable_models(connection: AsyncConnection) -> list[Model]:
+    """As ``list_models``, without those whose card cannot be read: for lists that one model must not break."""
+    found = []
+    for row in await connection.execute(sa.select(models).order_by(models.c.id)):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            found.append(_model(row))
+    return found
+
+
 async def update_model(connection: AsyncConnection, model_id: int, **values: Any) -> Model:
     """Set ``name``, ``threshold`` or ``fetched``. Raises NotFound, or Conflict where the name is taken."""
+    if "name" in values:
+        await _refuse_profile_name(connection, values["name"])
     try:
         await connection.execute(sa.update(models).where(models.c.id == model_id).values(**values))
     except IntegrityError as error:
@@ -99,9 +112,24 @@ async def update_model(connection: AsyncConnection, model_id: int, **values: Any
     return await get_model(connection, model_id)
 
 
+async def _refuse_profile_name(connection: AsyncConnection, name: str) -> None:
+    """Models and profiles share one space of names."""
+    if await connection.scalar(sa.select(profiles.c.id).where(profiles.c.name == name)) is not None:
+        raise Conflict(f"A profile named {name} exists already.", hint="Choose another name.")
+
+
+async def names_in_use(connection: AsyncConnection) -> set[str]:
+    """Of models and profiles."""
+    both = sa.select(models.c.name).union_all(sa.select(profiles.c.name))
+    return set((await connection.execute(both)).scalars())
+
+
 async def remove_model(connection: AsyncConnection, model_id: int) -> None:
-    """Forget a model. Raises Conflict while jobs refer to it."""
+    """Forget a model. Raises Conflict while jobs or profiles refer to it."""
     await get_model(connection, model_id)
+    name = await connection.scalar(sa.select(profiles.c.name).where(profiles.c.model_id == model_id).limit(1))
+    if name is not None:
+        raise Conflict(f"The profile {name} uses this model.", hint=f"Remove it first: hubbridge profile remove {name}")
     used = await connection.scalar(sa.select(sa.func.count()).where(jobs.c.model_id == model_id))
     if used:
         raise Conflict(

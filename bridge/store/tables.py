@@ -105,6 +105,21 @@ learned_pairs = sa.Table(
     sa.Column("updated_at", _Time, nullable=False),
 )
 
+# A model under a task's words; its name is one of the models' names as well (``store/profiles.py`` sees to that).
+profiles = sa.Table(
+    "profiles",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("model_id", sa.ForeignKey("models.id"), nullable=False, index=True),
+    sa.Column("mapping_id", sa.ForeignKey("mappings.id")),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("prompts", sa.JSON, nullable=False),
+    sa.Column("threshold", sa.Double),
+    sa.Column("created_at", _Time, nullable=False),
+)
+
 jobs = sa.Table(
     "jobs",
     metadata,

@@ -29,7 +29,7 @@ class Metrics:
         )
         self.frames = Counter(
             "hubbridge_frames_predicted",
-            "Frames that a model has answered in this process, by what asked: a job or a single prediction.",
+            "Frames that a model has answered in this process, by what asked: a job, a single prediction or CVAT.",
             ("source",),
             registry=self.registry,
         )

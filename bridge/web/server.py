@@ -23,6 +23,7 @@ from bridge.web.dispatch import make_handler
 from bridge.web.errors import add_headers, answer_errors, answer_expect
 from bridge.web.login import log_in, log_out, show_login
 from bridge.web.metrics import Metrics
+from bridge.web.nuclio_server import nuclio_serving
 from bridge.web.openapi import make_document
 from bridge.web.reading import MAX_JSON_BYTES
 from bridge.web.routes import ROUTES
@@ -40,10 +41,11 @@ LINGER_S = 2.0  # for the rest of a body that was refused, so that the client re
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A server that listens. ``url`` has the real port."""
+    """A server that listens. The URLs have the real ports; ``cvat_url`` is the Nuclio face's, None without one."""
 
     url: str
     state: State
+    cvat_url: str | None = None
 
 
 def make_web_app(service: App) -> web.Application:
@@ -92,7 +94,8 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
             url = await _listen(runner, address, settings.server.port if port is None else port)
             announce_server(settings, url)
             background.append(asyncio.create_task(_keep_announced(settings, url)))
-            yield Serving(url, state)
+            async with nuclio_serving(service, state.metrics, state.auth.attempts) as cvat_url:
+                yield Serving(url, state, cvat_url)
         finally:
             withdraw_server(settings)
             state.closing.set()  # event streams end
@@ -125,15 +128,15 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
 
 
 async def serve(
-    settings: Settings, *, host: str | None = None, port: int | None = None, on_start: Callable[[str, bool], None]
+    settings: Settings, *, host: str | None = None, port: int | None = None, on_start: Callable[[Serving, bool], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT. ``on_start`` is told the URL, and whether everybody there may do everything."""
+    """Serve until SIGTERM or SIGINT. ``on_start`` is told where, and whether everybody there may do everything."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with serving(settings, host=host, port=port) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, stop.set)
-        on_start(server.url, await server.state.auth.stands_open())
+        on_start(server, await server.state.auth.stands_open())
         await stop.wait()
         log.info("closing")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from bridge.domain import LabelAttribute
 from bridge.errors import InvalidRequest
-from bridge.task_labels import color_of, labels_as_json, labels_from_json, parse_labels, skeleton_svg
+from bridge.skeleton_drawing import skeleton_svg
+from bridge.task_labels import color_of, labels_as_json, labels_from_json, parse_labels
 
 CVAT = [
     {

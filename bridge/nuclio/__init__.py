@@ -1,0 +1,1 @@
+"""CVAT's side of the service: registered models and profiles as Nuclio functions, in the form that CVAT reads."""
