@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.base import FloatArray, OpenModel
+from adapters.base import FloatArray, ModelCard, OpenModel
 from adapters.errors import BadOutput
 from adapters.frame import Frame
 
@@ -25,6 +25,15 @@ TRACK = "object-tracking"
 REIDENTIFY = "object-re-identification"
 EMBED = "image-feature-extraction"
 ASKED_BY_HAND = (SEGMENT, TRACK, REIDENTIFY, EMBED)
+
+_ABILITIES = {SEGMENT: ("segment",), TRACK: ("track",), REIDENTIFY: ("reidentify",), EMBED: ("reidentify",)}
+
+
+def abilities(card: ModelCard) -> tuple[str, ...]:
+    """What a model can be asked by hand: segment, track, reidentify; nothing of a model that annotates frames."""
+    able = _ABILITIES.get(card.task_type, ())
+    return (*able, "track") if card.settings.get("model_type") == "sam2_video" else able
+
 
 Box = tuple[float, float, float, float]  # x1 y1 x2 y2
 State = Mapping[str, Any]  # plain JSON

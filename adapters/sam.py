@@ -115,7 +115,6 @@ def _in_frame(mask: torch.Tensor, embedding: FrameEmbedding) -> torch.Tensor:
     return F.interpolate(logits, embedding.frame_size, mode="bilinear", align_corners=False)[0, 0]
 
 
-def load_sam(card: ModelCard, folder: Path, model: Any) -> Sam:
-    """Raises Unsupported where its image processor cannot be understood."""
-    config = json.loads((folder / PREPROCESSOR).read_text("utf-8"))
-    return Sam(card, model, Preprocessor.from_config(config))
+def read_preprocessor(folder: Path) -> Preprocessor:
+    """Raises Unsupported where the image processor cannot be understood."""
+    return Preprocessor.from_config(json.loads((folder / PREPROCESSOR).read_text("utf-8")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from adapters.promptable import EMBED, SEGMENT
 from adapters.prompted_model import load_prompted
 from adapters.readers import kind_of, make_constants, make_reader
 from adapters.reidentify import EmbeddingReIdentifier
-from adapters.sam import load_sam
+from adapters.sam import Sam, read_preprocessor
+from adapters.sam_video import Sam2Video
 
 
 class TransformersEngine:
@@ -72,7 +74,7 @@ def load_transformers(card: ModelCard, folder: Path) -> OpenModel:
     Raises Unsupported where transformers cannot load it.
     """
     if kind_of(card).task_type == SEGMENT:
-        return load_sam(card, folder, load_model(card, folder))
+        return _load_sam(card, folder)
     engine = TransformersEngine(load_model(card, folder), kind_of(card).outputs)
     if kind_of(card).task_type == EMBED:
         return EmbeddingReIdentifier(card, load_preprocessor(card, folder), engine, *kind_of(card).outputs)
@@ -92,11 +94,21 @@ def load_transformers(card: ModelCard, folder: Path) -> OpenModel:
     )
 
 
-def load_model(card: ModelCard, folder: Path) -> Any:
-    """The model, ready to predict, on the best device that there is. Raises Unsupported."""
+def _load_sam(card: ModelCard, folder: Path) -> Sam:
+    model, to_tensor = load_model(card, folder), read_preprocessor(folder)
+    if card.settings["model_type"] == "sam2_video":
+        return Sam2Video(card, model, to_tensor, partial(load_model, card, folder, "Sam2VideoModel"))
+    return Sam(card, model, to_tensor)
+
+
+def load_model(card: ModelCard, folder: Path, cls: str = "") -> Any:
+    """The model, ready to predict, on the best device that there is. Raises Unsupported.
+
+    ``cls``: transformers' class that loads it, where it is not the one of the model's kind.
+    """
     transformers.utils.logging.disable_progress_bar()  # the program has its own
     try:
-        model = getattr(transformers, kind_of(card).auto_class).from_pretrained(
+        model = getattr(transformers, cls or kind_of(card).auto_class).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
     except MemoryError:

@@ -387,7 +387,10 @@ def sam() -> Built:
     return tf.SamModel(config), _processor("Sam", **sizes)
 
 
-def _sam2_parts() -> dict[str, Any]:
+_SAM2_PROCESSOR = {"image_processor_type": "Sam2ImageProcessorFast", "size": {"height": 64, "width": 64}}
+
+
+def _sam2_parts(hidden: int = 16) -> dict[str, Any]:
     backbone = tf.Sam2HieraDetConfig(
         hidden_size=8,
         num_attention_heads=1,
@@ -403,18 +406,36 @@ def _sam2_parts() -> dict[str, Any]:
         backbone_config=backbone.to_dict(),
         backbone_channel_list=[64, 32, 16, 8],
         backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
-        fpn_hidden_size=16,
+        fpn_hidden_size=hidden,
     )
     return {
         "vision_config": vision.to_dict(),
-        "prompt_encoder_config": {**_SAM_PROMPTS, "patch_size": 16},
-        "mask_decoder_config": _SAM_DECODER,
+        "prompt_encoder_config": {**_SAM_PROMPTS, "hidden_size": hidden, "patch_size": 16},
+        "mask_decoder_config": {**_SAM_DECODER, "hidden_size": hidden},
     }
 
 
 def sam2() -> Built:
     config = tf.Sam2Config(**_sam2_parts())
-    return tf.Sam2Model(config), {"image_processor_type": "Sam2ImageProcessorFast", "size": {"height": 64, "width": 64}}
+    return tf.Sam2Model(config), _SAM2_PROCESSOR
+
+
+def sam2_video() -> Built:
+    hidden = 128  # the memory's 64 have to fit into it several times
+    config = tf.Sam2VideoConfig(
+        **_sam2_parts(hidden),
+        image_size=64,
+        memory_attention_hidden_size=hidden,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=16,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=hidden,
+        memory_fuser_num_layers=1,
+        memory_fuser_embed_dim=hidden,
+        memory_fuser_intermediate_dim=16,
+        mask_downsampler_embed_dim=hidden,
+    )
+    return tf.Sam2VideoModel(config), _SAM2_PROCESSOR
 
 
 DETECTION: tuple[Callable[[], Built], ...] = (
@@ -432,7 +453,7 @@ ZERO_SHOT_CLASSIFICATION: tuple[Callable[[], Built], ...] = (clip, siglip)
 ZERO_SHOT_DETECTION: tuple[Callable[[], Built], ...] = (owlvit, owlv2, grounding_dino)
 KEYPOINTS: tuple[Callable[[], Built], ...] = (vitpose,)
 EMBEDDERS: tuple[Callable[[], Built], ...] = (vit_features, dinov2)
-SEGMENTERS: tuple[Callable[[], Built], ...] = (sam, sam2)
+SEGMENTERS: tuple[Callable[[], Built], ...] = (sam, sam2, sam2_video)
 READS_TEXTS = {oneformer, *ZERO_SHOT_CLASSIFICATION, *ZERO_SHOT_DETECTION}
 
 
