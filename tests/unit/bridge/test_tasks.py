@@ -6,6 +6,7 @@ import asyncio
 import json
 import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,35 @@ async def test_removing_a_task_removes_what_was_unpacked_and_nothing_else(
         await made.tasks.get(made.task.id)
     with pytest.raises(NotFound):
         await made.tasks.remove(made.task.id)
+
+
+async def test_imported_tracks_are_none_that_the_task_has(made: World, images: Path, tmp_path: Path) -> None:
+    await made.tasks.add_frames(made.task.id, [images])
+    tracked = [replace(BOX, track_id=5), replace(BOX, track_id=9)]
+    await made.add(0, *tracked)
+    await made.add(1, *tracked)
+    await made.tasks.export(made.task, tmp_path / "out.xml", "cvat")
+    await made.tasks.import_annotations(made.task, tmp_path / "out.xml", "cvat")
+    found = [[shape.track_id for shape in shapes] async for _, shapes in made.tasks.annotated(made.task.id)]
+    assert found[:2] == [[5, 9, 10, 11], [5, 9, 10, 11]]
+
+
+async def test_the_points_of_a_skeleton_are_found_by_name(made: World, images: Path, tmp_path: Path) -> None:
+    labels = parse_labels('[{"name": "man", "type": "skeleton", "sublabels": ["head", "hand", "foot"]}]')
+    task = await made.tasks.create("men", labels)
+    await made.tasks.add_frames(task.id, [images])
+
+    async def read(names: list[str], *points: float) -> tuple[float, ...]:
+        document = {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "categories": [{"id": 1, "name": "man", "keypoints": names}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "keypoints": points}],
+        }
+        (tmp_path / "in.json").write_text(json.dumps(document))
+        await made.tasks.import_annotations(task, tmp_path / "in.json")
+        return (await made.tasks.frame(task.id, 0))[1][-1].points
+
+    assert await read(["foot", "head"], 1, 2, 2, 3, 4, 1) == (3, 4, 1, 0, 0, 0, 1, 2, 2)
+    assert await read(["a", "b", "c"], 1, 2, 2, 3, 4, 2, 5, 6, 2) == (1, 2, 2, 3, 4, 2, 5, 6, 2)  # by their order
+    with pytest.raises(InvalidRequest, match="The skeleton man has 2 points in the file, in the task 3"):
+        await read(["a", "b"], 1, 2, 2, 3, 4, 2)
