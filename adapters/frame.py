@@ -1,12 +1,14 @@
 """One image as its source has it, and the one place where image files are decoded.
 
-Everything that Pillow opens is read: EXIF orientation is applied, 16-bit grey is scaled to 8 bits, CMYK and palettes
+The usual raster formats are read: EXIF orientation is applied, 16-bit grey is scaled to 8 bits, CMYK and palettes
 become RGB, transparency is laid on white, and of an animation the first picture counts.
 """
 
 from __future__ import annotations
 
+import functools
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,10 @@ from adapters.errors import BadFrame
 
 MAX_PIXELS = 178_956_970  # of one image: a bound against decompression bombs, here an error and not a warning
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd metadata, which nobody here reads
 _ORIENTATION = 0x0112
+# What is opened. Pillow knows more: among them are formats that start other programs or hold no picture at all.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "TGA", "JPEG2000", "PPM", "ICO")
 
 Pixels = NDArray[np.uint8]
 
@@ -52,6 +57,13 @@ def decode(frame_id: str, source: bytes | Path) -> Pixels:
             raise BadFrame(frame_id, f"{frame_id} is damaged: {_reason(error)}.") from error
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of ``_FORMATS`` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
 class _opened:  # noqa: N801  (reads as a context manager)
     """Pillow's image of a source, with every way of failing turned into BadFrame."""
 
@@ -62,7 +74,8 @@ class _opened:  # noqa: N801  (reads as a context manager)
     def __enter__(self) -> Image.Image:
         frame_id, source = self._frame_id, self._source
         try:
-            self._image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            opened = io.BytesIO(source) if isinstance(source, bytes) else source
+            self._image = Image.open(opened, formats=_formats())
         except FileNotFoundError as error:
             raise BadFrame(frame_id, f"{frame_id} is missing.") from error
         except UnidentifiedImageError as error:

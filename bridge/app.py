@@ -93,4 +93,5 @@ def image_limits(settings: Settings) -> ImageLimits:
         max_file_bytes=settings.images.max_file_mb * 2**20,
         max_pixels=settings.images.max_pixels,
         max_archive_bytes=settings.archives.max_total_mb * 2**20,
+        max_task_frames=settings.images.max_task_frames,
     )

@@ -174,6 +174,7 @@ class ImagesSettings(Section):
         description="Images of more pixels are refused (the default is twice Pillow's warning limit).",
     )
     max_file_mb: Positive = Field(default=200, description="Larger image files are refused, in MB.")
+    max_task_frames: Positive = Field(default=1_000_000, description="A task takes no more frames than so many.")
 
 
 class ArchivesSettings(Section):

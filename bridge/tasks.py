@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bridge import formats
 from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
-from bridge.errors import InvalidRequest, NotFound
+from bridge.errors import InvalidRequest, NotFound, TooLarge
 from bridge.formats import ExportSummary
 from bridge.sources.files import Collected, ImageLimits, collect
 from bridge.store import Store
@@ -109,6 +109,7 @@ class Tasks:
                 known = await rows.frame_names(connection, task_id) if skip_known else {}
                 again = [frame for frame in found.frames if frame.name in known]
                 found = replace(found, frames=[frame for frame in found.frames if frame.name not in known])
+                self._check_room(await rows.get_task(connection, task_id), len(found.frames))
                 await rows.add_frames(connection, task_id, found.frames)
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
@@ -119,6 +120,15 @@ class Tasks:
         if not found.frames:
             await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
         return found
+
+    def _check_room(self, task: Task, more: int) -> None:
+        """Raises TooLarge where a task would have more frames than it may."""
+        most = self.limits.max_task_frames
+        if task.frame_count + more > most:
+            raise TooLarge(
+                f"{task.name} has {task.frame_count} frames, and {more} more would be above the {most} of a task.",
+                hint="Make another task, or raise max_task_frames in [images] of config.toml.",
+            )
 
     async def remove(self, task_id: int) -> None:
         """Remove a task, its annotations, its jobs and the files that were uploaded for it; other files stay."""

@@ -29,12 +29,13 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is taken in one go; bytes of single files and of what an archive unpacks to."""
+    """What is taken in one go; bytes of single files and of what an archive unpacks to; frames of a whole task."""
 
     max_files: int = 1_000_000
     max_file_bytes: int = 512 * 2**20
     max_pixels: int = MAX_PIXELS
     max_archive_bytes: int = 64 * 2**30
+    max_task_frames: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from bridge.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from bridge.sources import files
 from bridge.sources.files import ImageLimits
 from bridge.task_labels import parse_labels
+from bridge.tasks import Tasks
 from tests.unit.bridge.world import World, world
 
 BOX = Shape("car", "rectangle", (1.0, 2.0, 30.0, 20.0))
@@ -314,3 +315,12 @@ async def test_the_points_of_a_skeleton_are_found_by_name(made: World, images: P
     assert await read(["a", "b", "c"], 1, 2, 2, 3, 4, 2, 5, 6, 2) == (1, 2, 2, 3, 4, 2, 5, 6, 2)  # by their order
     with pytest.raises(InvalidRequest, match="The skeleton man has 2 points in the file, in the task 3"):
         await read(["a", "b"], 1, 2, 2, 3, 4, 2)
+
+
+async def test_a_task_takes_no_more_frames_than_it_may(made: World, images: Path, tmp_path: Path) -> None:
+    tasks = Tasks(made.tasks.store, tmp_path / "tasks", ImageLimits(max_task_frames=3))
+    task = await tasks.create("t", parse_labels("car"))
+    await tasks.add_frames(task.id, [images / "a.png", images / "b.png"])
+    with pytest.raises(TooLarge, match="2 frames, and 3 more"):
+        await tasks.add_frames(task.id, [images], skip_known=False)
+    assert (await tasks.get(task.id)).frame_count == 2
