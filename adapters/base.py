@@ -311,6 +311,7 @@ class Context:
     http: HttpPolicy = field(default_factory=HttpPolicy)
 
 
+@runtime_checkable
 class OpenModel(Protocol):
     """A loaded, callable model: a ``Predictor``, or one of ``adapters.promptable``."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from adapters.base import PredictOptions
+from adapters.promptable import ASKED_BY_HAND
 from bridge.nuclio.bodies import Body, read_frame, read_threshold
 from bridge.nuclio.entries import Entry
 from bridge.nuclio.items import encode_items
@@ -42,7 +43,9 @@ class Detectors:
 
 
 def _has_words(named: Named) -> bool:
-    """An open vocabulary has labels only in a profile."""
+    """An open vocabulary has labels only in a profile; models that answer clicks have none."""
+    if named.model.card.task_type in ASKED_BY_HAND:
+        return False
     return named.profile is not None or named.model.card.labels is not None
 
 

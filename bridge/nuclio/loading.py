@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import structlog
 
+from adapters.base import OpenModel
 from bridge.domain import Model
 from bridge.errors import BridgeError, Overloaded
 from bridge.registry import Registry
@@ -42,7 +43,7 @@ class Loading:
         task.result()
 
     async def _load(self, model: Model) -> None:
-        async with self._registry.batcher(model):
+        async with self._registry.by_hand(model, OpenModel):
             pass  # it stays in memory
 
     async def download(self) -> None:

@@ -119,6 +119,65 @@ class LambdaManager:
         assert "NaN" not in json.dumps(serialized)
         return stored
 
+    def interact(
+        self,
+        function_id: str,
+        image: bytes,
+        positive: Sequence[Sequence[float]],
+        negative: Sequence[Sequence[float]] = (),
+        box: Sequence[Sequence[float]] | None = None,
+    ) -> dict[str, Any]:
+        """A click in the interactor tool. Newer versions send the box by itself; 2.15 knows none without a flag."""
+        function = self.get(function_id)
+        body: dict[str, Any] = {"image": base64.b64encode(image).decode(), "pos_points": [list(p) for p in positive]}
+        body |= {"neg_points": [list(p) for p in negative], "obj_bbox": None}
+        if self.newer and box is not None:
+            body["obj_bbox"] = [list(corner) for corner in box]
+        answer: dict[str, Any] = self.call(function, body)
+        rows = answer["mask"]
+        if not any(any(row) for row in rows):
+            raise CvatFails("the page cannot take a mask of zeros")
+        if {value for row in rows for value in row} - {0, 255}:
+            raise CvatFails("the page wants 0 and 255")
+        return answer
+
+    def track(self, function_id: str, frames: Sequence[bytes], boxes: Sequence[Sequence[float]]) -> list[list[Any]]:
+        """Boxes over frames: the first call begins, each later one carries the states of the one before."""
+        function = self.get(function_id)
+        shapes, states = [list(box) for box in boxes], []
+        seen = []
+        for image in frames:
+            sent: list[Any] = [None] * len(shapes) if self.newer and states else shapes
+            body = {"image": base64.b64encode(image).decode(), "shapes": sent, "states": states}
+            answer = self.call(function, body)
+            shapes, states = answer["shapes"], json.loads(json.dumps(answer["states"]))
+            if not len(shapes) == len(states) == len(boxes):
+                raise CvatFails("one shape and one state for each object")
+            seen.append(shapes)
+        return seen
+
+    def reidentify(
+        self,
+        function_id: str,
+        images: tuple[bytes, bytes],
+        boxes: tuple[Sequence[Any], Sequence[Any]],
+        **options: float,
+    ) -> list[int]:
+        """Which boxes of two frames are one object; a box is CVAT's whole shape."""
+        function = self.get(function_id)
+        body: dict[str, Any] = dict(options)
+        for key, image, row in zip("01", images, boxes, strict=True):
+            body[f"image{key}"] = base64.b64encode(image).decode()
+            body[f"boxes{key}"] = [
+                {"id": i, "label_id": 1, "type": "rectangle", "frame": int(key), "group": 0, "source": "manual",
+                 "occluded": False, "rotation": 0.0, "points": list(box), "attributes": []}
+                for i, box in enumerate(row)
+            ]  # fmt: skip
+        answer: list[int] = self.call(function, body)
+        if len(answer) != len(boxes[0]) or not all(isinstance(n, int) and -1 <= n < len(boxes[1]) for n in answer):
+            raise CvatFails("the job fails")
+        return answer
+
     def _parse(self, item: Mapping[str, Any], label: TaskLabel, frame: int, polygons: bool) -> dict[str, Any]:
         shape: dict[str, Any] = {
             "frame": frame,

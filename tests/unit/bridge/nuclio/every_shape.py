@@ -215,17 +215,24 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, models: Sequence[str] = tuple(SHAPE_TYPES), **cvat: Any) -> Iterator[Served]:
-    """A face with a model of each shape type, named after it."""
+def served(
+    folder: Path,
+    *,
+    models: Sequence[str] = tuple(SHAPE_TYPES),
+    references: Mapping[str, str] | None = None,
+    **cvat: Any,
+) -> Iterator[Served]:
+    """A face with a model of each shape type, named after it; or with real ones, name -> reference."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(providers.ADAPTERS, LocalFolder, ("local", f"{__name__}:ShapeAdapter"))
+        if references is None:
+            patch.setitem(providers.ADAPTERS, LocalFolder, ("local", f"{__name__}:ShapeAdapter"))
         face, ready = Served(folder, cvat), threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(face.serve(ready)), daemon=True)
         thread.start()
         assert ready.wait(60) and face.url
         try:
-            for name in models:
-                face.run(lambda service, name=name: service.registry.add(f"/models/{name}", name=name))
+            for name, reference in (references or {name: f"/models/{name}" for name in models}).items():
+                face.run(lambda service, name=name, text=reference: service.registry.add(text, name=name))
             yield face
         finally:
             face.stop()
