@@ -1,0 +1,1 @@
+"""Projects of Label Studio as tasks: its REST API, its images, its predictions."""
