@@ -294,7 +294,7 @@ class Registry:
     def _is_usual(self, kind: str, host: str) -> bool:
         """Whether a key without a host is meant for this one: the vendor's own, or the one configured in its place."""
         configured = (urlsplit(url).netloc for name, url in self.endpoints.items() if name.startswith(kind))
-        return host in {_DEFAULT_HOSTS.get(kind) or host, *configured}
+        return bool(host) and host in {_DEFAULT_HOSTS.get(kind, host), *configured}
 
 
 def _parse(text: str, hub_endpoint: str) -> Parsed:

@@ -130,6 +130,28 @@ class RoboflowSettings(Section):
     )
 
 
+class LabelStudioSettings(Section):
+    url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="Base URL of Label Studio, which is trusted. Empty: LABEL_STUDIO_URL, or what Label Studio says of "
+        "itself where that is public or an allowed host.",
+    )
+    answer_within_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=90.0,
+        description="A request for predictions that takes longer becomes a job, in seconds. Label Studio gives up "
+        "after its ML_TIMEOUT_PREDICT, which is 100.",
+    )
+    downloads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=16, description="Images that are fetched at the same time."
+    )
+
+    @property
+    def base_url(self) -> str:
+        """The server that the operator means, without a slash at the end; empty where none is named."""
+        return (self.url or os.environ.get("LABEL_STUDIO_URL") or "").rstrip("/")
+
+
 class NetworkSettings(Section):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -291,6 +313,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     huggingface: HuggingFaceSettings = HuggingFaceSettings()
     roboflow: RoboflowSettings = RoboflowSettings()
+    label_studio: LabelStudioSettings = LabelStudioSettings()
     network: NetworkSettings = NetworkSettings()
     jobs: JobsSettings = JobsSettings()
     images: ImagesSettings = ImagesSettings()

@@ -24,7 +24,7 @@ Size = tuple[int, int]  # width, height
 
 POINT_WIDTH = 0.5  # of a key point as it is drawn, in percent
 _DIGITS = 4  # a hundredth of a pixel in a picture of 10,000
-_VALUE_BYTES = 6
+_ID_BYTES = 6
 
 # A shape's own type -> the types of controls in the order in which they hold it best.
 _PREFERENCE: Mapping[str, Sequence[str]] = {
@@ -50,7 +50,7 @@ def prediction(
         if image.name in shapes_on:
             shapes, size = shapes_on[image.name]
             regions += to_regions(shapes, config, image, size)
-    stem = hashlib.blake2b(f"{version}\0{key}".encode(), digest_size=_VALUE_BYTES).hexdigest()
+    stem = id_stem(version, key)
     for number, region in enumerate(regions):
         region["id"] = f"{stem}-{number}"
     scores = [region["score"] for region in regions]
@@ -59,6 +59,11 @@ def prediction(
         "score": round(sum(scores) / len(scores), 6) if scores else 0.0,
         "model_version": version,
     }
+
+
+def id_stem(version: str, key: str) -> str:
+    """What the ids of a prediction's regions begin with."""
+    return hashlib.blake2b(f"{version}\0{key}".encode(), digest_size=_ID_BYTES).hexdigest()
 
 
 def to_regions(shapes: Iterable[Shape], config: LabelConfig, image: ImageTag, size: Size) -> list[Region]:

@@ -205,6 +205,39 @@ intents = sa.Table(
     sa.Column("created_at", _Time, nullable=False),
 )
 
+# A task that is a project of Label Studio, as its ML backend calls told of it.
+label_studio_projects = sa.Table(
+    "label_studio_projects",
+    metadata,
+    sa.Column("task_id", sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("project_key", sa.Text, nullable=False, unique=True),  # "7.1795334111": its id, and when it was made
+    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("token", sa.LargeBinary),  # encrypted
+    sa.Column("updated_at", _Time, nullable=False),
+)
+
+# What was last asked of a model (or profile) for a project, and what came of it.
+label_studio_backends = sa.Table(
+    "label_studio_backends",
+    metadata,
+    sa.Column("task_id", sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("label_config", sa.Text, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="SET NULL")),
+    sa.Column("updated_at", _Time, nullable=False),
+)
+
+# Predictions that a job took away in Label Studio, so that undo can bring them back.
+label_studio_replaced = sa.Table(
+    "label_studio_replaced",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
 # What was answered to a request that carried an Idempotency-Key. ``status`` is null while the request is at work.
 idempotency_keys = sa.Table(
     "idempotency_keys",

@@ -1,0 +1,249 @@
+"""One backend for each registered model: /setup and /predict of Label Studio, in the words of the service.
+
+A few tasks are answered at once. Many become a job that keeps its results here; where that ends in time they are the
+answer. Where it does not, the request is refused before Label Studio gives up, for an answer after that would be lost,
+and another job writes the predictions through Label Studio's API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from adapters.base import PredictOptions
+from adapters.errors import BadFrame, PredictorError
+from bridge.domain import Model, StoredFrame, Task
+from bridge.errors import BridgeError, Conflict, InvalidRequest, from_predictor
+from bridge.interactive import Interactive
+from bridge.jobs import Jobs
+from bridge.label_studio.clicks import answer_config, as_shape, read_clicks
+from bridge.label_studio.config import LabelConfig, read_config
+from bridge.label_studio.plan import Plan, make_plan
+from bridge.label_studio.regions import prediction
+from bridge.ml_backend.answers import Found, predictions
+from bridge.ml_backend.projects import Projects
+from bridge.ml_backend.requests import Predict, Setup
+from bridge.ml_backend.retrievals import Retrievals
+from bridge.recall import Recall, recall_key
+from bridge.registry import Registry
+from bridge.remotes.label_studio.frames import frames_of, place_of
+from bridge.sources.frame_source import picture
+from bridge.store import Store
+from bridge.store import label_studio as rows
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 4  # tasks that are answered without a job
+
+
+@dataclass(slots=True)
+class Backend:
+    """Used in one event loop. ``answer_within_s``: from the request's first byte on."""
+
+    store: Store
+    registry: Registry
+    jobs: Jobs
+    interactive: Interactive
+    projects: Projects
+    retrievals: Retrievals
+    answer_within_s: float
+    _answering: dict[int, set[int]] = field(default_factory=dict)  # task row -> Label Studio's tasks in open requests
+
+    async def set_up(self, name: str, told: Setup) -> str:
+        """The ``model_version`` under which a project is answered. No model is loaded for it.
+
+        Raises InvalidRequest, which Label Studio shows to who connects the backend, where nothing would be answered.
+        """
+        model = await self._model(name)
+        config = await asyncio.to_thread(read_config, told.label_config)
+        task = await self.projects.set_up(told, config)
+        plan = await make_plan(self.store, name, model, model.threshold, config, task)
+        await self._note(task, plan, told.label_config)
+        plan.check()
+        return plan.version
+
+    async def versions(self, name: str) -> list[str]:
+        """Those under which projects were answered last."""
+        await self._model(name)
+        async with self.store.read() as connection:
+            known = await rows.list_backends(connection)
+        return list(dict.fromkeys(each.model_version for each in known if each.name == name))
+
+    async def predict(self, name: str, asked: Predict) -> list[dict[str, Any]]:
+        """One prediction for each task, in order. Raises BridgeError; Label Studio then stores nothing."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.answer_within_s
+        model = await self._model(name)
+        xml = await self._config_of(name, asked)
+        config = await asyncio.to_thread(read_config, xml)
+        task = await self.projects.of_request(asked.project or "", config)
+        plan = await make_plan(self.store, name, model, model.threshold, config, task)
+        context = asked.params.context if asked.params is not None else None
+        if context is not None:
+            return [await self._segment(plan, task, asked, context)]
+        await self._note(task, plan, xml)
+        plan.check()
+        if plan.by_hand:
+            raise InvalidRequest(
+                f"{name} answers clicks and boxes of smart tools, and annotates no images by itself.",
+                hint="Turn on interactive preannotations, and draw with a smart tool.",
+                code="wrong_kind_of_model",
+            )
+        return await self._in_time(plan, task, asked, deadline)
+
+    async def _in_time(self, plan: Plan, task: Task, asked: Predict, deadline: float) -> list[dict[str, Any]]:
+        """The answer, unless another request is being answered for one of the same tasks: both would be stored."""
+        numbers = list(dict.fromkeys(each.id for each in asked.tasks))
+        frames = {number: row for each in asked.tasks for number, row in _rows(task, each.model_dump(), plan.config)}
+        if not frames and asked.tasks:
+            keys = ", ".join(sorted({image.key for image in plan.config.answered_images}))
+            raise InvalidRequest(
+                "None of the tasks names an image.",
+                hint=f"Each needs its address in data under {keys}.",
+                code="no_images",
+            )
+        busy = self._answering.setdefault(task.id, set())
+        overlap = busy.intersection(numbers)
+        try:
+            if overlap or await self.retrievals.writes(task, plan, list(frames)):
+                await self.retrievals.leave_to_others(task, plan, list(frames.values()), overlap)
+            busy.update(numbers)
+            try:
+                found = await self._found(plan, task, frames, len(numbers), deadline)
+            finally:
+                busy.difference_update(numbers)
+        finally:
+            if not busy:
+                self._answering.pop(task.id, None)
+        if found and all(each.detections is None for each in found.values()):
+            reason = next(iter(found.values())).error
+            raise BridgeError(f"No image could be had: {reason}", code="no_images")
+        order = [each.id for each in asked.tasks]
+        answers = await asyncio.to_thread(predictions, plan, task, order, frames.values(), found)
+        await self.retrievals.note(task, plan, f"{len(order)} tasks answered.")
+        return answers
+
+    async def _found(
+        self, plan: Plan, task: Task, frames: Mapping[int, StoredFrame], asked: int, deadline: float
+    ) -> dict[int, Found]:
+        if asked > AT_ONCE:
+            return await self.retrievals.found(task, plan, list(frames.values()), deadline)
+        known = await self._recall(plan, task).results(list(frames))
+        async with self.store.read() as connection:
+            sizes = await rows.get_frames(connection, task.id, list(known))
+        found = {n: Found((sizes[n].width, sizes[n].height), result) for n, result in known.items() if sizes[n].width}
+        missing = [row for number, row in frames.items() if number not in found]
+        try:
+            async with asyncio.timeout_at(deadline):
+                return found | await self._predicted(plan, task, missing)
+        except TimeoutError:
+            await self.retrievals.give_to_job(task, plan, list(frames.values()))
+            raise AssertionError from None  # it raises
+
+    async def _predicted(self, plan: Plan, task: Task, frames: Sequence[StoredFrame]) -> dict[int, Found]:
+        """Each frame's own answer, ahead of jobs on the same model. Raises BridgeError where none can be had."""
+        if not frames:
+            return {}
+        options = PredictOptions(self.jobs.floor_for(plan.threshold), plan.prompts)
+
+        async def one(row: StoredFrame) -> Found:
+            try:
+                frame = await picture(source, row)
+                return Found((frame.width, frame.height), await batcher.predict(frame, options))
+            except BadFrame as error:
+                return Found(error=error.message)
+            except PredictorError as error:
+                raise from_predictor(error) from error
+
+        async with self.registry.batcher(plan.model) as batcher, self.jobs.remotes.source(task) as source:
+            answers = await asyncio.gather(*(one(row) for row in frames))
+        return {row.number: answer for row, answer in zip(frames, answers, strict=True)}
+
+    def _recall(self, plan: Plan, task: Task) -> Recall:
+        key = recall_key(plan.model.card.revision, self.jobs.floor_for(plan.threshold), plan.prompts)
+        return Recall(self.store, task.id, plan.model.id, key)
+
+    async def _segment(self, plan: Plan, task: Task, asked: Predict, context: Mapping[str, Any]) -> dict[str, Any]:
+        """The object that a smart tool points at."""
+        clicks = read_clicks(context, plan.config)
+        config, label = answer_config(plan.config, clicks)
+        if not plan.by_hand:
+            raise InvalidRequest(
+                f"{plan.name} takes no clicks.",
+                hint="Connect a model that does, such as SAM 2, as a backend of its own for smart tools.",
+                code="wrong_kind_of_model",
+            )
+        if len(asked.tasks) != 1:
+            raise InvalidRequest("A smart tool asks about one task.", hint="Send the task that is open.")
+        frames = dict(_rows(task, asked.tasks[0].model_dump(), plan.config))
+        row = next((row for row in frames.values() if _shows(row, clicks.image.name)), None)
+        if row is None:
+            raise InvalidRequest(
+                "The task names no image.", hint=f"Its address has to stand in data under {clicks.image.key}."
+            )
+        try:
+            async with self.jobs.remotes.source(task) as source:
+                frame = await picture(source, row)
+        except PredictorError as error:
+            raise from_predictor(error) from error
+        found = await self.interactive.segment(plan.model, frame, clicks.prompt(frame.width, frame.height))
+        shapes = await asyncio.to_thread(as_shape, found, label, frame.width, frame.height)
+        shown = {clicks.image.name: (shapes, (frame.width, frame.height))}
+        return await asyncio.to_thread(prediction, shown, config, plan.version, f"click {id(found)}")
+
+    async def _model(self, name: str) -> Model:
+        return await self.registry.find(name)
+
+    async def _config_of(self, name: str, asked: Predict) -> str:
+        """The request's, or what the last /setup told."""
+        if asked.label_config:
+            return asked.label_config
+        async with self.store.read() as connection:
+            project = await rows.find_project(connection, project_key=asked.project or "")
+            known = await rows.list_backends(connection, task_id=project.task_id) if project is not None else []
+        found = next((each.label_config for each in known if each.name == name), None)
+        if found is None:
+            raise Conflict("The project's label config is not known.", hint="Send it as label_config, or call /setup.")
+        return found
+
+    async def _note(self, task: Task, plan: Plan, xml: str) -> None:
+        """For people to see what was asked, and what is not matched: in the log, by command line and by REST."""
+        outcome = "Nothing is matched yet." if not plan.pairs and not plan.by_hand else "Set up."
+        async with self.store.write() as connection:
+            known = await rows.list_backends(connection, task_id=task.id)
+            before = next((each for each in known if each.name == plan.name), None)
+            if before is not None and (before.label_config, before.model_version) == (xml, plan.version):
+                return
+            await rows.put_backend(
+                connection, task.id, plan.name, label_config=xml, model_version=plan.version, outcome=outcome
+            )
+        if plan.by_hand:
+            return
+        told = {m.model_label: m.best.task_label for m in plan.suggestions[:10] if m.best is not None}
+        say = log.info if plan.pairs else log.warning
+        say(
+            "a Label Studio project is connected" if plan.pairs else "no label of a Label Studio project is matched",
+            project=task.name,
+            model=plan.name,
+            matched=len(plan.pairs),
+            suggested=told,
+            left_out=list(plan.config.left_out),
+            accept=f"hubbridge label-studio labels {plan.name} --task {task.id}",
+        )
+
+
+def _rows(task: Task, told: Mapping[str, Any], config: LabelConfig) -> list[tuple[int, StoredFrame]]:
+    """(number, frame) of each image of a task, as it would be stored."""
+    return [
+        (frame.number, StoredFrame(task.id, frame.number, frame.name, frame.path, frame.width, frame.height))
+        for frame in frames_of(told, config)
+        if frame.number is not None
+    ]
+
+
+def _shows(row: StoredFrame, image: str) -> bool:
+    return place_of(row).image == image

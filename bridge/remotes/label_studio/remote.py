@@ -1,0 +1,216 @@
+"""Label Studio as a place where tasks live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from adapters.errors import AccessDenied, BadOutput
+from bridge.domain import Job, Task, Undone
+from bridge.errors import InvalidRequest, translated
+from bridge.label_studio.config import LabelConfig, read_config
+from bridge.label_studio.labels import task_labels
+from bridge.label_studio.version import stem_of, version_of
+from bridge.patience import Patience
+from bridge.remotes import Access, Writing
+from bridge.remotes.label_studio.address import ProjectAddress, parse_project
+from bridge.remotes.label_studio.client import Json, LabelStudio, Project
+from bridge.remotes.label_studio.frames import ProjectFrames, frames_of
+from bridge.remotes.label_studio.images import Images
+from bridge.remotes.label_studio.sink import AT_ONCE, Naming, PredictionSink, remove_predictions
+from bridge.sinks.sink import Sink
+from bridge.sources.frame_source import FrameSource
+from bridge.store import jobs as job_rows
+from bridge.store import label_studio as rows
+from bridge.store import models as model_rows
+from bridge.store import undoing
+
+log = structlog.get_logger(__name__)
+
+PAGE = 100  # tasks in one answer
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStudioRemote:
+    """A ``Remote``; tasks are projects, by their addresses."""
+
+    access: Access
+
+    @asynccontextmanager
+    async def studio(self, address: ProjectAddress, task_id: int | None = None) -> AsyncIterator[LabelStudio]:
+        """A client of the server, with the key that is known for it. Raises AccessDenied where it may not be asked."""
+        studio = LabelStudio(address.base, await self._key(address, task_id), self.access.http)
+        try:
+            yield studio
+        finally:
+            await studio.close()
+
+    async def _key(self, address: ProjectAddress, task_id: int | None) -> str | None:
+        """Stored or from the environment, else what Label Studio itself told its backend; only for a trusted host."""
+        if not self.access.http.trusts(address.base):
+            return None
+        key = await self.access.secret("label-studio", address.host)
+        if key is not None or task_id is None:
+            return key
+        async with self.access.store.read() as connection:
+            known = await rows.find_project(connection, task_id=task_id)
+        return None if known is None or known.token is None else self.access.decrypt(known.token)
+
+    async def open_project(self, address: ProjectAddress) -> Task:
+        """The local row of a project, with its labels and frames as they are now. Raises BridgeError."""
+        with translated():
+            async with self.studio(address) as studio:
+                project = await self._project(studio, address)
+                config = await self._config(project)
+                async with self.access.store.write() as connection:
+                    name = f"Label Studio {project.title or address.project} ({address.text})"[:200]
+                    task = await rows.put_task(connection, address.text, name, task_labels(config))
+                await self._read_tasks(studio, address, config, task)
+        async with self.access.store.read() as connection:
+            found = await rows.find_task(connection, address.text)
+        assert found is not None
+        return found
+
+    async def refresh(self, task: Task) -> None:
+        """See ``Remote``."""
+        await self.open_project(address_of(task))
+
+    @staticmethod
+    async def _project(studio: LabelStudio, address: ProjectAddress) -> Project:
+        if studio.key_kind == "none":
+            raise AccessDenied(
+                f"No key is known for Label Studio at {address.base}.",
+                hint=f"Set LABEL_STUDIO_URL={address.base} and LABEL_STUDIO_API_KEY to an access token of it.",
+            )
+        return await studio.project(address.project)
+
+    @staticmethod
+    async def _config(project: Project) -> LabelConfig:
+        config = await asyncio.to_thread(read_config, project.label_config)
+        if not config.controls:
+            raise InvalidRequest(
+                f"Project {project.id} has no control that a model could fill.",
+                hint=" ".join(config.left_out)
+                or "Add RectangleLabels, PolygonLabels, BrushLabels, KeyPointLabels or Choices on an Image.",
+                code="invalid_label_config",
+            )
+        return config
+
+    async def _read_tasks(self, studio: LabelStudio, address: ProjectAddress, config: LabelConfig, task: Task) -> None:
+        """Page by page, so that no more than a page is in memory."""
+        seen: set[int] = set()
+        page, total = 1, 1
+        while (page - 1) * PAGE < total:
+            found, total = await studio.tasks(address.project, page, PAGE)
+            if not found:
+                break
+            frames = [frame for each in found for frame in frames_of(each, config)]
+            seen |= {frame.number for frame in frames if frame.number is not None}
+            async with self.access.store.write() as connection:
+                await rows.put_frames(connection, task.id, frames)
+            page += 1
+        async with self.access.store.write() as connection:
+            await rows.mark_deleted(connection, task.id, seen)
+
+    @asynccontextmanager
+    async def source(self, task: Task, patience: Patience) -> AsyncIterator[FrameSource]:
+        """See ``Remote``. Where the server may not be asked, images at other addresses still can be fetched."""
+        address = address_of(task)
+        try:
+            studio = LabelStudio(address.base, await self._key(address, task.id), self.access.http)
+        except AccessDenied:
+            studio = None
+        images = Images(studio, self.access.http, self.access.max_image_bytes)
+        try:
+            yield ProjectFrames(images, patience, self.access.downloads)
+        finally:
+            await images.close()
+            if studio is not None:
+                await studio.close()
+
+    @asynccontextmanager
+    async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
+        """See ``Remote``."""
+        address = address_of(writing.task)
+        async with self.studio(address, writing.task.id) as studio:
+            project = await patience.ask("Label Studio", lambda: self._project(studio, address))
+            config = await self._config(project)
+            async with self.access.store.read() as connection:
+                job = await job_rows.get_job(connection, writing.lease.job_id)
+            yield PredictionSink(
+                self.access.store,
+                studio,
+                address.project,
+                config,
+                await self._naming(job, config),
+                writing,
+                {label.name: label.id for label in writing.task.labels},
+                patience,
+                self.access.settle_s,
+            )
+
+    async def _naming(self, job: Job, config: LabelConfig) -> Naming:
+        async with self.access.store.read() as connection:
+            model = await model_rows.get_model(connection, job.spec.model_id)
+        name = str(job.resolved.get("profile") or model.name)
+        version = version_of(name, model, job.resolved["threshold"], job.resolved["pairs"], config, job.spec)
+        return Naming(version, stem_of(name), job.id)
+
+    async def undo(self, task: Task, job: Job) -> Undone:
+        """See ``Remote``: first there, then here; both can be done again."""
+        address, patience = address_of(task), Patience(30.0)
+        with translated():
+            async with self.studio(address, task.id) as studio:
+                project = await self._project(studio, address)
+                naming = await self._naming(job, await self._config(project))
+                await self._take_away(studio, address.project, task, job, naming, patience)
+                await self._bring_back(studio, address.project, job, patience)
+        async with self.access.store.write() as connection:
+            return Undone(*await undoing.undo_shapes(connection, job.id))
+
+    async def _take_away(
+        self, studio: LabelStudio, project: int, task: Task, job: Job, naming: Naming, patience: Patience
+    ) -> None:
+        after = -1
+        while True:
+            async with self.access.store.read() as connection:
+                tasks, after = await rows.written_tasks(connection, job.id, task.id, after, AT_ONCE)
+            if not tasks:
+                return
+            held = await patience.ask("Label Studio", lambda tasks=tasks: studio.predictions(project, tasks))
+            mine = [each["id"] for task_id, found in held.items() for each in found if naming.made(each, task_id)]
+            await remove_predictions(studio, mine, patience)
+
+    async def _bring_back(self, studio: LabelStudio, project: int, job: Job, patience: Patience) -> None:
+        """What the job replaced. One that came back already is not sent again."""
+        while True:
+            async with self.access.store.read() as connection:
+                some = await rows.replaced_by(connection, job.id, 0, AT_ONCE)
+            if not some:
+                return
+            tasks = sorted({int(body["task"]) for _, body in some})
+            held = await patience.ask("Label Studio", lambda tasks=tasks: studio.predictions(project, tasks))
+            missing = [body for _, body in some if body["task"] in held and not _is_there(body, held[body["task"]])]
+            if missing:
+                await studio.import_predictions(project, missing)
+            async with self.access.store.write() as connection:
+                await rows.forget_replaced(connection, [row_id for row_id, _ in some])
+
+
+def address_of(task: Task) -> ProjectAddress:
+    """Of a task that is a project."""
+    return parse_project(task.remote_ref or "")
+
+
+def _is_there(body: Json, held: Sequence[Json]) -> bool:
+    """Whether a task holds this prediction: the same version and regions of the same ids."""
+    ids = [region.get("id") for region in body.get("result") or ()]
+    return any(
+        each.get("model_version") == body.get("model_version")
+        and [region.get("id") for region in each.get("result") or ()] == ids
+        for each in held
+    )
