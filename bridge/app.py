@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.learning import Learning
+from bridge.ml_backend.backend import Backend
+from bridge.ml_backend.projects import Projects
+from bridge.ml_backend.retrievals import Retrievals
 from bridge.net import endpoints, http_policy
 from bridge.profiles import Profiles
 from bridge.registry import Registry
@@ -39,6 +42,7 @@ class App:
     tokens: Tokens
     interactive: Interactive
     profiles: Profiles
+    ml_backend: Backend
 
 
 @asynccontextmanager
@@ -62,11 +66,24 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     tokens = Tokens(store, session_s=settings.auth.session_hours * 3600)
     tasks = Tasks(store, folder / "tasks", image_limits(settings))
     try:
-        access = Access(store, registry.secret, registry.http)
+        access = Access(
+            store,
+            registry.secret,
+            registry.http,
+            decrypt=lambda token: registry.secrets.decrypt(token).get_secret_value(),
+            max_image_bytes=settings.images.max_file_mb * 2**20,
+            downloads=settings.label_studio.downloads,
+        )
         jobs = Jobs(store, registry, runner_options(settings), access)
         interactive = Interactive(registry, settings.models.embeddings_mb * 2**20)
         profiles = Profiles(store, registry)
-        yield App(settings, store, registry, tasks, jobs, Learning(store), tokens, interactive, profiles)
+        projects = Projects(store, registry.secrets, registry.http, settings.label_studio.base_url)
+        within_s = settings.label_studio.answer_within_seconds
+        backend = Backend(store, registry, jobs, interactive, profiles, projects, Retrievals(store, jobs), within_s)
+        try:
+            yield App(settings, store, registry, tasks, jobs, Learning(store), tokens, interactive, profiles, backend)
+        finally:
+            await backend.retrievals.close()
     finally:
         await registry.close()
         await tokens.close()

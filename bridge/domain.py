@@ -233,7 +233,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class FrameSelection(BaseModel):
-    """Which frames of a task: numbers from 0, ``stop`` exclusive, every ``step``-th, and ``only`` narrows them."""
+    """Which frames of a task: numbers from 0, ``stop`` exclusive, every ``step``-th; ``only`` and ``numbers`` narrow
+    them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -241,6 +242,9 @@ class FrameSelection(BaseModel):
     stop: int | None = Field(default=None, ge=1, le=2**31 - 1)
     step: int = Field(default=1, ge=1, le=2**31 - 1)
     only: Literal["all", "unannotated"] = "all"
+    numbers: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] | None = Field(
+        default=None, min_length=1, max_length=30_000
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> FrameSelection:
@@ -338,6 +342,8 @@ class JobSpec(BaseModel):
     keep_manual_iou   new shapes whose box overlaps that of a manual one at least so much are left out
     prompts           of a model with an open vocabulary: task label -> what it looks for. Labels without are looked
                       for by their names; ``mapping`` leaves one out
+    hold              of a task that lives in another tool: what is found is kept here, and nothing is written there
+    recall            what the model was asked on a frame before, with the same settings, is not asked again
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -359,6 +365,8 @@ class JobSpec(BaseModel):
     roi: Region | None = None
     tiling: Tiling | None = None
     prompts: dict[str, Prompt | list[Prompt]] = Field(default_factory=dict, max_length=1000)
+    hold: bool = False
+    recall: bool = False
 
     @model_validator(mode="after")
     def _something_to_keep(self) -> JobSpec:

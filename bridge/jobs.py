@@ -20,6 +20,7 @@ from bridge.owner import is_dead, owner_here
 from bridge.patience import Patience
 from bridge.pinning import pin, suggest
 from bridge.prompting import prompted, prompts_from_json
+from bridge.recall import Recall, plain_key
 from bridge.refine import Refinement
 from bridge.registry import Registry
 from bridge.remotes import Access, Remotes, Writing
@@ -68,7 +69,8 @@ class Jobs:
 
         Raises InvalidRequest where nothing could come of it: no frame is selected, or no label is mapped.
         """
-        await self._refresh(spec.target)
+        if not spec.hold:
+            await self._refresh(spec.target)
         pinned = await pin(self.store, spec, self.options.floor_score)
         given, task, model = spec.mapping_id, pinned.task, pinned.model
         async with self.store.write() as connection:
@@ -214,12 +216,16 @@ class Jobs:
         card = prompted(model.card, prompts)
         patience = Patience(options.patience_s)
         writing = Writing(lease, task, job.spec, options.lease_s)
+        key = plain_key(job.resolved) if job.spec.recall and job.source_job_id is None else None
+        recall = None if key is None else Recall(self.store, task.id, model.id, key)
         async with (
             _keeping(self.store, lease, options.lease_s),
-            self._predictor(job, model, on_download) as predictor,
-            self._source(job, task, patience) as source,
+            self._predictor(job, model, on_download) as asked,
+            self._source(job, task, patience) as pictures,
             self.remotes.sink(writing, patience) as sink,
         ):
+            predictor = asked if recall is None else recall.predictor(asked)
+            source = pictures if recall is None else recall.source(pictures)
             plan = JobPlan(
                 total=job.frames_total,
                 done=job.frames_done,
@@ -264,6 +270,10 @@ class Jobs:
         if runner is not None:
             runner.cancel()
         return job
+
+    def floor_for(self, threshold: float) -> float:
+        """From which score on results are kept by a job with this threshold."""
+        return min(self.options.floor_score, threshold)
 
     def is_predicting(self, job_id: int) -> bool:
         """Whether a job runs in this process and its model is loaded."""

@@ -15,6 +15,7 @@ from bridge.fit import fits
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
 from bridge.model_labels import describe
 from bridge.prompting import Prompts, prompted, prompts_of
+from bridge.recall import recall_key
 from bridge.refine import Refinement
 from bridge.registry import wants_a_person
 from bridge.shapes import can_become
@@ -85,7 +86,15 @@ class Pinned:
             "floor_score": self.floor_score,
             "most_views": self.most_views,
             "prompts": {label: list(texts) for label, texts in self.prompts.items()},
+            "recall_key": self._recall_key,
         }
+
+    @property
+    def _recall_key(self) -> str | None:
+        """Results of parts of frames are no other job's to use."""
+        if self.spec.roi is not None or self.spec.tiling is not None:
+            return None
+        return recall_key(self.model.card.revision, self.floor_score, self.prompts)
 
 
 async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
@@ -114,6 +123,8 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
 
 
 def _most_views(spec: JobSpec, sizes: Mapping[tuple[int, int], int]) -> int:
+    if (0, 0) in sizes:  # images elsewhere, whose sizes are known when they have been fetched
+        return 1 if spec.tiling is None else MAX_VIEWS
     most = max(count_views(*size, spec.roi, spec.tiling) for size in sizes)
     if most == 0:
         width, height = max(sizes)

@@ -125,9 +125,9 @@ class _Predictor:
         known = {frame.id: found for frame in frames if (found := self._recall.known(frame.id)) is not None}
         asked = [frame for frame in frames if frame.id not in known]
         answers = iter(await self._inner.predict(asked, options) if asked else [])
-        found = [known[frame.id] if frame.id in known else next(answers) for frame in frames]
+        merged = [known[frame.id] if frame.id in known else next(answers) for frame in frames]
         self._recall.forget(list(known))
-        return found
+        return merged
 
     async def close(self) -> None:
         """The inner one is its owner's to close."""

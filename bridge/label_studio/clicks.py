@@ -37,8 +37,9 @@ class Clicks:
             x1, y1, x2, y2 = self.box
             box = (x1 * width / 100, y1 * height / 100, x2 * width / 100, y2 * height / 100)
         try:
-            positive, negative = (np.reshape(np.array(p, np.float32), (-1, 2)) for p in (self.positive, self.negative))
-            return Prompt(positive * scale, negative * scale, box).inside(width, height)
+            positive, negative = (np.reshape(points, (-1, 2)) * scale for points in (self.positive, self.negative))
+            prompt = Prompt(positive.astype(np.float32), negative.astype(np.float32), box)
+            return prompt.inside(width, height)
         except ValueError as error:
             raise InvalidRequest(f"Nothing says which object is meant: {error}.", hint=_HINT) from error
 

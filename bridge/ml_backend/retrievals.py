@@ -9,14 +9,15 @@ its results goes on, and the next request is answered from them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 import structlog
 
 from bridge.domain import Clean, FrameSelection, FrameState, Job, JobSpec, JobState, NewFrame, StoredFrame, Task
-from bridge.errors import BridgeError, Overloaded
+from bridge.errors import BridgeError, Conflict, Overloaded
 from bridge.jobs import Jobs
 from bridge.label_studio.plan import Plan
 from bridge.ml_backend.answers import Found
@@ -30,6 +31,7 @@ from bridge.store import models as model_rows
 log = structlog.get_logger(__name__)
 
 JUDGE_AFTER_S = 10.0  # how long the speed of a job is watched before it counts
+LOOK_EVERY_S = 0.5
 _PAGE = 500
 AT_WORK = (JobState.QUEUED, JobState.RUNNING)
 
@@ -54,9 +56,7 @@ class Retrievals:
     _running: dict[int, _Running] = field(default_factory=dict)  # job id -> what it does
     _taking_over: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def found(
-        self, task: Task, plan: Plan, frames: Sequence[StoredFrame], deadline: float
-    ) -> dict[int, Found]:
+    async def found(self, task: Task, plan: Plan, frames: Sequence[StoredFrame], deadline: float) -> dict[int, Found]:
         """What the model finds on each frame. Raises Overloaded where that would take longer than until ``deadline``
         (of the event loop's clock), and what ended the job where it could not go on."""
         numbers = frozenset(frame.number for frame in frames)
@@ -150,11 +150,22 @@ class Retrievals:
             job.id,
             plan.version,
             frozenset(frame.number for frame in frames),
-            asyncio.create_task(self.jobs.run(job.id, on_progress=progress)),
+            asyncio.create_task(self._run(job.id, progress)),
         )
         self._running[job.id] = running
         running.ended.add_done_callback(lambda ended: self._has_ended(job.id, ended))
         return running
+
+    async def _run(self, job_id: int, progress: Callable[[Progress], None]) -> Job:
+        """Here, without waiting behind queued jobs; where the server's own worker was quicker, wait for that."""
+        try:
+            job = await self.jobs.run(job_id, on_progress=progress)
+        except Conflict:
+            job = await self.jobs.get(job_id)
+        while job.state in AT_WORK:
+            await asyncio.sleep(LOOK_EVERY_S)
+            job = await self.jobs.get(job_id)
+        return job
 
     def _has_ended(self, job_id: int, ended: asyncio.Task[Job]) -> None:
         self._running.pop(job_id, None)
@@ -182,9 +193,7 @@ class Retrievals:
         )
         return await self.jobs.create(spec)
 
-    async def _take_over(
-        self, task: Task, plan: Plan, frames: Sequence[StoredFrame], running: _Running | None
-    ) -> None:
+    async def _take_over(self, task: Task, plan: Plan, frames: Sequence[StoredFrame], running: _Running | None) -> None:
         try:
             job = await self._create(task, plan, frames, hold=False)
         except BridgeError as error:
@@ -197,7 +206,8 @@ class Retrievals:
             log.warning("predictions cannot be written to Label Studio", job=kept, error=error.message, hint=error.hint)
             return
         if running is not None:
-            await self.jobs.cancel_quietly(running.job_id)
+            with suppress(Conflict):  # it has ended meanwhile
+                await self.jobs.cancel(running.job_id)
             await asyncio.wait((running.ended,))
         text = f"{len(frames)} images take longer than Label Studio waits: job {job.id} writes their predictions."
         await self.note(task, plan, text, job.id)

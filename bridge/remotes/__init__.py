@@ -14,6 +14,8 @@ from typing import Protocol, cast
 from adapters.network import HttpPolicy
 from bridge.domain import Job, JobSpec, Task, Undone
 from bridge.patience import Patience
+from bridge.secrets import SecretsError
+from bridge.sinks.holding import HoldingSink
 from bridge.sinks.local import LocalSink
 from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FileFrames, FrameSource
@@ -25,6 +27,10 @@ Secrets = Callable[[str, str], Awaitable[str | None]]
 
 async def _no_secret(kind: str, host: str) -> str | None:
     return None
+
+
+def _no_key(token: bytes) -> str:
+    raise SecretsError("No key is known for stored secrets.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,20 @@ class Writing:
 class Access:
     """What a remote needs to reach its tool.
 
-    secret   (kind of connection, host) -> the secret that is known for it, or None
+    secret            (kind of connection, host) -> the secret that is known for it, or None
+    settle_s          how long a request that broke off may still be at work there
+    decrypt           what the database holds of a secret -> the secret
+    max_image_bytes   larger images are refused
+    downloads         images that are fetched at the same time
     """
 
     store: Store
     secret: Secrets = _no_secret
     http: HttpPolicy = field(default_factory=HttpPolicy)
     settle_s: float = 30.0
+    decrypt: Callable[[bytes], str] = _no_key
+    max_image_bytes: int = 200 * 2**20
+    downloads: int = 16
 
 
 class Remote(Protocol):
@@ -71,7 +84,7 @@ class Remote(Protocol):
 
 
 # Kind -> (module, class); the class takes an ``Access``. Imported when it is first used.
-REMOTES: dict[str, tuple[str, str]] = {}
+REMOTES: dict[str, tuple[str, str]] = {"label-studio": ("bridge.remotes.label_studio.remote", "LabelStudioRemote")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +113,8 @@ class Remotes:
     @asynccontextmanager
     async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
         remote = self.remote(writing.task)
-        if remote is None:
-            yield LocalSink(
+        if remote is None or writing.spec.hold:
+            local = LocalSink(
                 self.access.store,
                 writing.lease,
                 writing.task.id,
@@ -111,6 +124,7 @@ class Remotes:
                 writing.lease_s,
                 writing.spec.keep_manual_iou,
             )
+            yield local if remote is None else HoldingSink(local)
             return
         async with remote.sink(writing, patience) as sink:
             yield sink

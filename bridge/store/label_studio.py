@@ -67,14 +67,14 @@ async def put_task(connection: AsyncConnection, ref: str, name: str, wanted: Seq
         taken = set(await connection.scalars(sa.select(tasks.c.name).where(tasks.c.name.startswith(name))))
         free = next(each for each in _names(name) if each not in taken)
         made = await task_rows.add_task(connection, free, wanted)
-        values = {"remote_kind": KIND, "remote_ref": ref}
-        await connection.execute(sa.update(tasks).where(tasks.c.id == made.id).values(**values))
+        there = sa.update(tasks).where(tasks.c.id == made.id).values(remote_kind=KIND, remote_ref=ref)
+        await connection.execute(there)
         return await task_rows.get_task(connection, made.id)
     have = {label.name: label for label in known.labels}
     changed = False
     for place, label in enumerate(wanted, len(have)):
         mine = have.get(label.name)
-        values = {"type": label.type, "sublabels": list(label.sublabels)}
+        values: dict[str, Any] = {"type": label.type, "sublabels": list(label.sublabels)}
         if mine is None:
             values |= {"task_id": known.id, "position": place, "name": label.name, "color": label.color}
             await connection.execute(sa.insert(labels).values(attributes=[], **values))
@@ -157,7 +157,7 @@ async def count_ledger(connection: AsyncConnection, job_id: int, first: int, beh
 async def written_tasks(
     connection: AsyncConnection, job_id: int, task_id: int, after: int, most: int
 ) -> tuple[list[int], int]:
-    """(ids of Label Studio's tasks that a job has written, the last frame's number): a page of frames behind ``after``."""
+    """(ids of Label Studio's tasks that a job has written, the last frame's number), a page of frames."""
     query = (
         sa.select(frames.c.number, frames.c.path)
         .join(job_frames, (job_frames.c.job_id == job_id) & (job_frames.c.frame == frames.c.number))

@@ -176,6 +176,8 @@ def selected_frames(task_id: int, selection: FrameSelection) -> sa.Select[tuple[
         query = query.where(frames.c.number < selection.stop)
     if selection.step > 1:
         query = query.where((frames.c.number - selection.start) % selection.step == 0)
+    if selection.numbers is not None:
+        query = query.where(frames.c.number.in_(selection.numbers))
     if selection.only == "unannotated":
         annotated = sa.select(shapes.c.frame).where(shapes.c.task_id == task_id, _LIVE)
         query = query.where(frames.c.number.not_in(annotated), frames.c.remote_state.is_(None))

@@ -21,6 +21,7 @@ from bridge.web.authentication import Authentication
 from bridge.web.authorization import authorize
 from bridge.web.dispatch import make_handler
 from bridge.web.errors import add_headers, answer_errors, answer_expect
+from bridge.web.label_studio_face import add_face
 from bridge.web.login import log_in, log_out, show_login
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_server import nuclio_serving
@@ -61,6 +62,7 @@ def make_web_app(service: App) -> web.Application:
         # Numbers only, so that /v1/models/resolve is never taken for a model.
         path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
         app.router.add_route(route.method, path, make_handler(route), expect_handler=answer_expect)
+    add_face(app)
     app.router.add_get("/login", show_login)
     app.router.add_post("/login", log_in)
     app.router.add_post("/logout", log_out)

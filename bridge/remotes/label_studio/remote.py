@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from adapters.errors import AccessDenied, BadOutput
+from adapters.errors import AccessDenied
 from bridge.domain import Job, Task, Undone
 from bridge.errors import InvalidRequest, translated
 from bridge.label_studio.config import LabelConfig, read_config
@@ -172,6 +172,12 @@ class LabelStudioRemote:
         async with self.access.store.write() as connection:
             return Undone(*await undoing.undo_shapes(connection, job.id))
 
+    @staticmethod
+    async def _held(
+        studio: LabelStudio, project: int, tasks: Sequence[int], patience: Patience
+    ) -> dict[int, list[Json]]:
+        return await patience.ask("Label Studio", lambda: studio.predictions(project, tasks))
+
     async def _take_away(
         self, studio: LabelStudio, project: int, task: Task, job: Job, naming: Naming, patience: Patience
     ) -> None:
@@ -181,7 +187,7 @@ class LabelStudioRemote:
                 tasks, after = await rows.written_tasks(connection, job.id, task.id, after, AT_ONCE)
             if not tasks:
                 return
-            held = await patience.ask("Label Studio", lambda tasks=tasks: studio.predictions(project, tasks))
+            held = await self._held(studio, project, tasks, patience)
             mine = [each["id"] for task_id, found in held.items() for each in found if naming.made(each, task_id)]
             await remove_predictions(studio, mine, patience)
 
@@ -193,7 +199,7 @@ class LabelStudioRemote:
             if not some:
                 return
             tasks = sorted({int(body["task"]) for _, body in some})
-            held = await patience.ask("Label Studio", lambda tasks=tasks: studio.predictions(project, tasks))
+            held = await self._held(studio, project, tasks, patience)
             missing = [body for _, body in some if body["task"] in held and not _is_there(body, held[body["task"]])]
             if missing:
                 await studio.import_predictions(project, missing)

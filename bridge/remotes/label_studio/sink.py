@@ -239,7 +239,7 @@ class PredictionSink:
             raise
         except PredictorError as error:
             if len(missing) == 1:
-                return {task: error.message for task in missing}
+                return dict.fromkeys(missing, error.message)
             tasks = list(missing)
             parts = (tasks[: len(tasks) // 2], tasks[len(tasks) // 2 :])
             return {k: v for part in parts for k, v in (await self._send({t: missing[t] for t in part})).items()}
