@@ -14,6 +14,7 @@ from bridge.label_studio.version import version_of
 from bridge.mapping import LabelMatch, accepted_pairs
 from bridge.model_labels import describe
 from bridge.pinning import suggest
+from bridge.profiles import Named
 from bridge.prompting import prompted, prompts_of
 from bridge.refine import Refinement
 from bridge.shapes import can_become
@@ -86,28 +87,42 @@ class Plan:
         )
 
 
-async def make_plan(
-    store: Store, name: str, model: Model, threshold: float, config: LabelConfig, task: Task | None
-) -> Plan:
+async def make_plan(store: Store, named: Named, config: LabelConfig, task: Task | None) -> Plan:
     """The pairs that are certain, those that people have accepted, and joints by their names.
 
+    named  a model, or a profile, whose labels are matched in place of the model's
     task   the project's local row, whose latest mapping of this model counts
     """
+    model = named.model
     labels = task_labels(config) if task is None else task.labels
     names = set(config.label_names)
-    plan = Plan(name, model, config, labels, {}, {}, threshold)
+    plan = Plan(named.name, model, config, labels, {}, {}, named.threshold)
     if plan.by_hand or not config.controls:
         return plan
-    if model.card.labels is None:
-        wanted = tuple(label for label in labels if label.name in names)
-        prompts = prompts_of(model.card, JobSpec(target=1, model_id=model.id), wanted)
-        return replace(plan, prompts=prompts, pairs={label: label for label in prompts})
     usable = [label for label in labels if label.name in names]
-    matches = await suggest(store, describe(model.card), usable)
-    pairs = accepted_pairs(matches, await _saved(store, model, task, names), accept_suggestions=None)
+    profile = named.profile
+    if profile is not None:
+        matches = await suggest(store, [label.name for label in profile.labels], usable)
+        accepted = accepted_pairs(matches, {}, accept_suggestions=None)
+        if model.card.labels is None:
+            return _prompted(plan, usable, {accepted[each]: t for each, t in named.prompts.items() if each in accepted})
+        pairs = {theirs: accepted[ours] for theirs, ours in profile.pairs.items() if ours in accepted}
+    elif model.card.labels is None:
+        return _prompted(plan, usable, {label.name: () for label in usable})
+    else:
+        matches = await suggest(store, describe(model.card), usable)
+        pairs = accepted_pairs(matches, await _saved(store, model, task, names), accept_suggestions=None)
     pairs |= joint_pairs(model.card, labels)
     pairs, unfit = _fitting(model, pairs, labels)
     return replace(plan, pairs=pairs, matches=tuple(matches), unfit=tuple(unfit))
+
+
+def _prompted(plan: Plan, labels: Sequence[TaskLabel], wanted: Mapping[str, Sequence[str]]) -> Plan:
+    """An open vocabulary looks for the config's own labels, those of ``wanted``, by their names or by its texts."""
+    left_out = {label.name: "" for label in labels if label.name not in wanted}
+    given = {label: tuple(texts) for label, texts in wanted.items() if texts}
+    prompts = prompts_of(plan.model.card, given, left_out, labels) if wanted else {}
+    return replace(plan, prompts=prompts, pairs={label: label for label in prompts})
 
 
 async def _saved(store: Store, model: Model, task: Task | None, names: set[str]) -> dict[str, str]:

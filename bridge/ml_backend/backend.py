@@ -16,8 +16,8 @@ import structlog
 
 from adapters.base import PredictOptions
 from adapters.errors import BadFrame, PredictorError
-from bridge.domain import Model, StoredFrame, Task
-from bridge.errors import BridgeError, Conflict, InvalidRequest, from_predictor
+from bridge.domain import StoredFrame, Task
+from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound, from_predictor
 from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.label_studio.clicks import answer_config, as_shape, read_clicks
@@ -28,6 +28,7 @@ from bridge.ml_backend.answers import Found, predictions
 from bridge.ml_backend.projects import Projects
 from bridge.ml_backend.requests import Predict, Setup
 from bridge.ml_backend.retrievals import Retrievals
+from bridge.profiles import Named, Profiles
 from bridge.recall import Recall, recall_key
 from bridge.registry import Registry
 from bridge.remotes.label_studio.frames import frames_of, place_of
@@ -48,6 +49,7 @@ class Backend:
     registry: Registry
     jobs: Jobs
     interactive: Interactive
+    profiles: Profiles
     projects: Projects
     retrievals: Retrievals
     answer_within_s: float
@@ -58,17 +60,17 @@ class Backend:
 
         Raises InvalidRequest, which Label Studio shows to who connects the backend, where nothing would be answered.
         """
-        model = await self._model(name)
+        named = await self.find(name)
         config = await asyncio.to_thread(read_config, told.label_config)
         task = await self.projects.set_up(told, config)
-        plan = await make_plan(self.store, name, model, model.threshold, config, task)
+        plan = await make_plan(self.store, named, config, task)
         await self._note(task, plan, told.label_config)
         plan.check()
         return plan.version
 
     async def versions(self, name: str) -> list[str]:
         """Those under which projects were answered last."""
-        await self._model(name)
+        await self.find(name)
         async with self.store.read() as connection:
             known = await rows.list_backends(connection)
         return list(dict.fromkeys(each.model_version for each in known if each.name == name))
@@ -77,11 +79,11 @@ class Backend:
         """One prediction for each task, in order. Raises BridgeError; Label Studio then stores nothing."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.answer_within_s
-        model = await self._model(name)
+        named = await self.find(name)
         xml = await self._config_of(name, asked)
         config = await asyncio.to_thread(read_config, xml)
         task = await self.projects.of_request(asked.project or "", config)
-        plan = await make_plan(self.store, name, model, model.threshold, config, task)
+        plan = await make_plan(self.store, named, config, task)
         context = asked.params.context if asked.params is not None else None
         if context is not None:
             return [await self._segment(plan, task, asked, context)]
@@ -195,8 +197,16 @@ class Backend:
         shown = {clicks.image.name: (shapes, (frame.width, frame.height))}
         return await asyncio.to_thread(prediction, shown, config, plan.version, f"click {id(found)}")
 
-    async def _model(self, name: str) -> Model:
-        return await self.registry.find(name)
+    async def find(self, name: str) -> Named:
+        """The model or profile of a name. Raises NotFound."""
+        named = await self.profiles.named(name)
+        if named is None:
+            raise NotFound(
+                f"There is no model and no profile named {name[:100]!r}.",
+                hint="hubbridge model list shows what is registered; it stands in the backend's URL.",
+                code="model_not_registered",
+            )
+        return named
 
     async def _config_of(self, name: str, asked: Predict) -> str:
         """The request's, or what the last /setup told."""

@@ -184,6 +184,8 @@ class Retrievals:
             target=task.id,
             model_id=plan.model.id,
             mapping_id=mapping_id,
+            mapping={label.name: "" for label in task.labels if label.name not in plan.prompts} if plan.prompts else {},
+            prompts={label: list(texts) for label, texts in plan.prompts.items() if texts},
             threshold=plan.threshold,
             clean=Clean.MODEL if hold else Clean.NONE,
             frames=FrameSelection(numbers=tuple(sorted(frame.number for frame in frames))),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from bridge.domain import Scope
 from bridge.errors import BridgeError, NotFound
 from bridge.label_studio.config import interface_class
 from bridge.ml_backend.requests import Predict, Setup
+from bridge.nuclio.reasons import reason_phrase
 from bridge.web.authentication import needs
 from bridge.web.errors import as_response
 from bridge.web.reading import read_json
@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "/label-studio/{name:[A-Za-z0-9_.-]{1,100}}"
 LOOK_S = 0.5  # for the model's name, before /health answers without; Label Studio waits one second
-_MOST_REASON = 400
-_PLAIN = re.compile(r"[^\x20-\x7e]+")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -53,8 +51,7 @@ def _with_reason(handler: Handler) -> Handler:
         except BridgeError as error:
             log.warning("Label Studio was refused", path=request.path, code=error.code, error=error.message)
             response = as_response(error)
-            text = _PLAIN.sub(" ", f"{error.message} {error.hint}".strip())[:_MOST_REASON]
-            response.set_status(response.status, reason=text or None)
+            response.set_status(response.status, reason=reason_phrase(error.message, error.hint))
             return response
 
     return handle
@@ -65,7 +62,7 @@ async def health(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     try:
         async with asyncio.timeout(LOOK_S):
-            await request.app[STATE].service.registry.find(name)
+            await request.app[STATE].service.ml_backend.find(name)
     except NotFound:
         raise
     except (TimeoutError, BridgeError) as error:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from bridge.domain import Scope
 from bridge.web.server import serving
-from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, Project
+from tests.servers.label_studio import PERSONAL, LabelStudioServer, Project
 from tests.unit.bridge.web.conftest import Api, settings_for
 
 CONFIG = """<View><Image name="image" value="$image"/>
