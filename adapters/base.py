@@ -299,6 +299,7 @@ class Context:
     progress    told about downloads; may be called from any thread
     run         ``auto``, ``local`` or ``hosted``: where a model runs that could run in both places
     http        which hosts may be asked, and how; without anything configured, public ones over https
+    registered  cards of registered models by their names: those that a cascade names as its parts
     """
 
     cache_dir: Path
@@ -309,6 +310,7 @@ class Context:
     offline: bool = False
     run: str = "auto"
     http: HttpPolicy = field(default_factory=HttpPolicy)
+    registered: Mapping[str, ModelCard] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from adapters.errors import Unsupported
 from adapters.image_processors import CLIP_NORMAL
 from adapters.letterbox import FITS, FileInput, Fit
 from adapters.local import first_line
-from adapters.onnx_layouts import LAYOUTS, Exported, Output, Recognised, recognise
+from adapters.onnx_layouts import LAYOUTS, Exported, Output, Recognised, listed, recognise
 
 _DEFAULT_SIDE = 640  # of an input whose size is open and unsaid: what the YOLO family is trained on
 _MOST_LABELS = 100_000
@@ -47,6 +47,8 @@ class Beside(BaseModel):
     threshold: float | None = Field(default=None, gt=0, lt=1)
     name: str = ""
     licence: str | None = None
+    output: str = ""
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Description:
     per_joint: int
     threshold: float
     notes: tuple[str, ...]
+    scale: float = 1.0
 
     def file_input(self) -> FileInput:
         std = np.array(self.std, np.float64)
@@ -122,7 +125,7 @@ def describe_graph(graph: Graph, beside: Beside) -> Description:
         labels=None if given is None else len(given),
         joints=joints,
     )
-    recognised = recognise(graph.outputs, exported, beside.layout)
+    recognised = recognise(_chosen(graph.outputs, beside.output), exported, beside.layout)
     layout = LAYOUTS[recognised.layout]
     labels, notes = _labels(given, recognised)
     fit = beside.fit or layout.fit
@@ -147,12 +150,23 @@ def describe_graph(graph: Graph, beside: Beside) -> Description:
         joints[1] or 3,
         beside.threshold or layout.threshold,
         notes,
+        beside.scale,
     )
 
 
+def _chosen(outputs: Sequence[Output], name: str) -> Sequence[Output]:
+    """The output that was named, where a file answers more than one thing; all of them where none was."""
+    chosen = [output for output in outputs if output.name == name] if name else outputs
+    if not chosen:
+        raise Unsupported(f"The file has no output {name}; it answers {listed(outputs)}.")
+    return chosen
+
+
 def _labels(given: Sequence[str] | None, recognised: Recognised) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if recognised.layout == "text" and given is None:
-        return ("text",), ()
+    if recognised.layout in ("text", "number") and given is None:
+        return (recognised.layout,), ()
+    if recognised.layout == "number" and given is not None and len(given) != 1:
+        raise Unsupported(f"A file that answers a number has one label, but {len(given)} are named.")
     if given is None:
         if recognised.labels is None:
             raise Unsupported(

@@ -54,7 +54,13 @@ def _resolve(reference: LocalFile) -> ModelCard:
     beside = read_beside(path)
     description, _ = _described(path, beside, {})
     layout = LAYOUTS[description.recognised.layout]
-    further = {"sublabels": list(description.joints)} if description.joints else {}
+    further: dict[str, Any] = {"sublabels": list(description.joints)} if description.joints else {}
+    if description.recognised.layout == "number":
+        value = {"name": "value", "input_type": "number", "values": ["0", "1000000", "1"]}
+        further = {
+            "number": True,
+            "label_specs": [{"name": label, "type": "tag", "attributes": [value]} for label in description.labels],
+        }
     return ModelCard(
         name=beside.name or path.stem,
         provider="file",
@@ -107,6 +113,7 @@ def _load(card: ModelCard) -> Predictor:
         description.labels,
         description.iou,
         (len(description.joints), description.per_joint) if description.joints else (0, 0),
+        description.scale,
     )
 
     def read(outputs: Outputs, tensor: Tensor, frame: Frame) -> Detections:

@@ -11,6 +11,7 @@ from adapters.base import Adapter, ModelCard
 from adapters.errors import Unsupported
 from adapters.references import (
     BuiltIn,
+    Cascade,
     HttpsFile,
     HuggingFaceEndpoint,
     HuggingFaceModel,
@@ -35,6 +36,7 @@ ADAPTERS: dict[type, tuple[str, str]] = {
     LocalFile: ("file", "adapters.onnx_file:OnnxFile"),
     BuiltIn: ("built-in", "adapters.built_in:BuiltIns"),
     HttpsFile: ("https", "adapters.https_file:HttpsFiles"),
+    Cascade: ("cascade", "adapters.cascade:Cascades"),
 }
 
 

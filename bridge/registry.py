@@ -17,7 +17,7 @@ from adapters import providers
 from adapters.base import Context, ModelCard, OpenModel, Predictor
 from adapters.errors import PredictorError
 from adapters.network import HttpPolicy
-from adapters.references import Parsed, parse_reference
+from adapters.references import Cascade, Parsed, parse_reference
 from bridge.batcher import Batcher
 from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
@@ -258,6 +258,9 @@ class Registry:
             given = {(found.kind, found.host): found.value for found in parsed.secrets}
             known = context.secret
             context = replace(context, secret=lambda kind, host: given.get((kind, host)) or known(kind, host))
+        if isinstance(parsed.reference, Cascade):
+            names = dict.fromkeys(parsed.reference.registered)
+            context = replace(context, registered={name: (await self.find(name)).card for name in names})
         with translated():
             card = await providers.adapter_for(parsed.reference).resolve(parsed.reference, context)
         self._check_size(card)

@@ -8,6 +8,7 @@ from typing import Literal
 from adapters.errors import PredictorError
 from adapters.references import (
     BuiltIn,
+    Cascade,
     HttpsFile,
     HuggingFaceEndpoint,
     HuggingFaceModel,
@@ -29,8 +30,8 @@ Key = Literal["none", "optional", "required"]
 class Understood:
     """A reference in words.
 
-    kind          of source: huggingface, huggingface-endpoint, roboflow, inference-server, nuclio, local, https or
-                  built-in
+    kind          of source: huggingface, huggingface-endpoint, roboflow, inference-server, nuclio, local, https,
+                  cascade or built-in
     reference     its canonical text, without any key
     account_kind, account_host    the connection that a key for it would be; None where it takes none
     key           whether it needs one; ``optional``: only where the model is private or gated
@@ -98,5 +99,10 @@ def _described(reference: Reference) -> tuple[str, str, Key]:  # noqa: PLR0911 (
             return "local", f"File {reference.path} on the server", "none"
         case HttpsFile():
             return "https", f"File {reference.url}, pinned by its hash", "optional"
+        case Cascade():
+            parts = " and ".join(
+                [*(each.attribute for each in reference.attributes), *(["poses"] * bool(reference.pose))]
+            )
+            return "cascade", f"{reference.detector}, with {parts} of what it finds by further models", "none"
         case BuiltIn():
             return "built-in", f"{reference.name}, which comes with Hubbridge", "none"

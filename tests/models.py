@@ -145,6 +145,49 @@ def write_yolo(path: Path, *, metadata: bool = True) -> Path:
     return path
 
 
+def write_colour_classifier(path: Path, labels: tuple[str, ...] = ("red", "green", "blue")) -> Path:
+    """A single file that says which channel of a picture is brightest on the mean; its labels stand beside it.
+
+    A second output, ``brightness`` [1, 1], is the mean of all channels, 0 to 1.
+    """
+    size = 16
+    weights = {
+        "spatial": np.array([2, 3], np.int64),
+        "gain": np.array([50], np.float32),
+        "all": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["images", "spatial"], ["means"], keepdims=0),
+        helper.make_node("Mul", ["means", "gain"], ["scores"]),
+        helper.make_node("ReduceMean", ["means", "all"], ["brightness"], keepdims=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, size, size])],
+        [
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 3]),
+            helper.make_tensor_value_info("brightness", TensorProto.FLOAT, [1, 1]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    plain = {"fit": "stretch", "mean": [0, 0, 0], "std": [1, 1, 1], "labels": list(labels)}
+    path.with_suffix(".json").write_text(json.dumps({"layout": "classes", "output": "scores", **plain}))
+    return path
+
+
+def write_brightness(path: Path) -> Path:
+    """The same file for its other output: a tag ``brightness`` with a number, 0 to 100."""
+    write_colour_classifier(path)
+    plain = {"fit": "stretch", "mean": [0, 0, 0], "std": [1, 1, 1], "labels": ["brightness"]}
+    said = {"layout": "number", "output": "brightness", "scale": 100, **plain}
+    path.with_suffix(".json").write_text(json.dumps(said))
+    return path
+
+
 def write_rt_detr(folder: Path) -> Path:
     """A random RT-DETR of transformers in safetensors, some 100,000 parameters; needs torch."""
     import torch  # noqa: PLC0415  (the other models need none)

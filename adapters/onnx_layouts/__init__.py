@@ -70,6 +70,9 @@ LAYOUTS: dict[str, Layout] = {
     "yolo-end-obb": Layout(_DETECT, _BOX, yolo.decode_obb_end, threshold=0.25, end=True, fits=_ONLY_LETTERBOX),
     "detr": Layout(_DETECT, _BOX, boxes.decode_detr, ("logits", "boxes"), "stretch", "imagenet"),
     "boxes-labels-scores": Layout(_DETECT, _BOX, boxes.decode_separate, ("boxes", "labels", "scores"), "stretch"),
+    "boxes-with-scores": Layout(
+        _DETECT, _BOX, boxes.decode_with_scores, ("boxes", "labels"), "stretch", normalise="bytes", bgr=True
+    ),
     "ssd": Layout(_DETECT, _BOX, boxes.decode_ssd, fit="stretch", normalise="bytes", bgr=True),
     "semantic": Layout(_SEGMENT, _MASK, dense.decode_semantic, ("scores",), "stretch", "imagenet"),
     "classes": Layout(
@@ -80,6 +83,15 @@ LAYOUTS: dict[str, Layout] = {
         "shortest_edge",
         "imagenet",
         fits=("shortest_edge", "stretch", "letterbox"),
+    ),
+    "number": Layout(
+        "image-classification",
+        ("tag",),
+        dense.decode_number,
+        ("value",),
+        "stretch",
+        "imagenet",
+        fits=("stretch", "shortest_edge", "letterbox"),
     ),
     "text": Layout(
         _DETECT,
@@ -163,6 +175,7 @@ _NAMES: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
             "indices": ("yolonms_layer_1:2", "yolonms_layer_1/concat_2:0", "yolonms_layer_1_2", "indices"),
         },
     ),
+    ("boxes-with-scores", {"boxes": ("dets", "boxes"), "labels": ("labels",)}),
 )
 
 
@@ -170,6 +183,12 @@ def _by_names(names: Mapping[str, Output]) -> Recognised | None:
     for layout, wanted in _NAMES:
         roles = {role: next((name for name in known if name in names), None) for role, known in wanted.items()}
         found = {role: name for role, name in roles.items() if name}
+        if (
+            layout == "boxes-with-scores"
+            and found
+            and names[next(iter(found.values()))].shape[-1:] not in ((5,), (None,))
+        ):
+            continue  # boxes alone, whose scores are missing
         if len(found) == len(wanted) and len(set(found.values())) == len(wanted):
             return Recognised(layout, found)
     return None

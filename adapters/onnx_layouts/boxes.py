@@ -54,6 +54,14 @@ def decode_separate(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame) -> D
     return rectangles(boxes[kept], scores[kept], label_ids[kept], spec, tensor, frame)
 
 
+def decode_with_scores(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame) -> Detections:
+    """``boxes`` [n, 5], x1 y1 x2 y2 in pixels of the input and the score, and ``labels`` [n]: MMDetection's."""
+    rows = finite("boxes", outputs["boxes"])
+    rows = columns("boxes", rows.reshape(-1, rows.shape[-1]) if rows.ndim > 1 else rows.reshape(-1, 5), 5)
+    separate = {"boxes": rows[:, :4], "scores": rows[:, 4], "labels": outputs["labels"]}
+    return decode_separate(separate, spec, tensor, frame)
+
+
 def decode_ssd(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame) -> Detections:
     """[n, 7], OpenVINO's DetectionOutput: picture, label, score, x1 y1 x2 y2 as shares; picture -1 ends the list."""
     rows = finite("rows", outputs["rows"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -33,6 +34,16 @@ def decode_classes(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame) -> De
         raise BadOutput(f"The model answered {len(values)} scores for its {len(spec.labels)} labels.")
     shares = values.min() >= 0 and abs(float(values.sum()) - 1) < 1e-2
     return tags(spec.labels, values if shares else softmax(values), frame)
+
+
+def decode_number(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame) -> Detections:
+    """One number, such as an age: a tag that carries it as the attribute ``value``, whole and not negative."""
+    values = finite("value", outputs["value"]).reshape(-1)
+    if len(values) != 1:
+        raise BadOutput(f"The model answered {len(values)} numbers; one is needed.")
+    number = max(0, round(float(values[0]) * spec.scale))
+    found = tags(spec.labels, np.ones(1, np.float32), frame)
+    return replace(found, attributes=({"value": str(number)},))
 
 
 def decode_semantic(outputs: Raw, spec: Spec, tensor: Tensor, frame: Frame) -> Detections:

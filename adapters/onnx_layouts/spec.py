@@ -25,12 +25,14 @@ class Spec:
 
     iou     boxes of one label that overlap more are one object
     joints  of a pose: how many, and numbers per joint (2: x y; 3: x y score)
+    scale   what a number that the model answers is multiplied by
     """
 
     roles: Mapping[str, str]
     labels: tuple[str, ...]
     iou: float = 0.7
     joints: tuple[int, int] = (0, 0)
+    scale: float = 1.0
 
 
 Decode = Callable[[Mapping[str, NDArray[Any]], Spec, Tensor, Frame], Detections]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from adapters.references import files, huggingface, nuclio, roboflow
+from adapters.references import cascade, files, huggingface, nuclio, roboflow
+from adapters.references.cascade import Cascade
 from adapters.references.kinds import (
     BuiltIn,
     HttpsFile,
@@ -22,6 +23,7 @@ from adapters.references.pasted import FORMS, Pasted, checked, refusal, split_pa
 
 __all__ = [
     "BuiltIn",
+    "Cascade",
     "FoundSecret",
     "HttpsFile",
     "HuggingFaceEndpoint",
@@ -75,6 +77,8 @@ def parse_reference(text: str, *, hub_endpoint: str = "") -> Parsed:
     reference, in any ``repr`` or in the message of an error.
     """
     text = checked(text)
+    if text.startswith(cascade.SCHEME):
+        return _parse_cascade(text, hub_endpoint)
     if files.is_path(text):
         return Parsed(files.from_path(text))
     if text.lower().startswith("file://"):
@@ -82,6 +86,17 @@ def parse_reference(text: str, *, hub_endpoint: str = "") -> Parsed:
     text = _with_scheme(text)
     scheme = _SCHEME.match(text)
     return _parse_url(text, scheme, hub_endpoint) if scheme else _parse_bare(text)
+
+
+def _parse_cascade(text: str, hub_endpoint: str) -> Parsed:
+    secrets: list[FoundSecret] = []
+
+    def canonical(part: str) -> str:
+        parsed = parse_reference(part, hub_endpoint=hub_endpoint)
+        secrets.extend(parsed.secrets)
+        return parsed.reference.canonical
+
+    return Parsed(cascade.from_text(text, canonical), tuple(dict.fromkeys(secrets)))
 
 
 def _parse_url(text: str, scheme: re.Match[str], hub_endpoint: str) -> Parsed:

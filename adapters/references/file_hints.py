@@ -14,7 +14,20 @@ from adapters.references.pasted import refusal, refuse_control_characters
 
 _LISTS = ("labels", "joints")
 _NUMBERS = ("mean", "std")
-NAMES = ("layout", *_LISTS, "fit", "size", *_NUMBERS, "channels", "iou", "threshold", "name", "licence")
+NAMES = (
+    "layout",
+    *_LISTS,
+    "fit",
+    "size",
+    *_NUMBERS,
+    "channels",
+    "iou",
+    "threshold",
+    "name",
+    "licence",
+    "output",
+    "scale",
+)
 _HINT = f"What can stand behind the digest: {', '.join(NAMES)}; for example &labels=car,person&size=640x640."
 _MOST_LABELS = 20_000
 
@@ -63,7 +76,7 @@ def _value(name: str, value: str) -> Any:
         return [int(match[1]), int(match[2])]
     if name in _NUMBERS:
         return _numbers(value.split(","))
-    return _numbers([value])[0] if name in ("iou", "threshold") else value
+    return _numbers([value])[0] if name in ("iou", "threshold", "scale") else value
 
 
 def _numbers(texts: Sequence[str]) -> list[float]:

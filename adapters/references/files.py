@@ -8,14 +8,18 @@ from urllib.parse import quote, unquote, urlsplit
 
 from adapters.references.file_hints import said_in
 from adapters.references.huggingface import OTHER_WEIGHTS, PICKLED, RUNNABLE
-from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder
+from adapters.references.kinds import UNKNOWN, HttpsFile, LocalFile, LocalFolder
 from adapters.references.pasted import Pasted, checked, refusal
 
 PATH_STARTS = ("/", "./", "../", "~")
 PASTE_PATH = "Give a folder in Hugging Face layout (config.json, model.safetensors or ONNX), an .onnx file, or an .xml."
-PASTE_FILE = "Paste https://HOST/PATH/model.onnx#sha256=DIGEST; `sha256sum model.onnx` prints the digest."
+PASTE_FILE = (
+    "Paste https://HOST/PATH/model.onnx#sha256=DIGEST; `sha256sum model.onnx` prints the digest. "
+    "#sha256=unknown takes what the host has now, and pins that."
+)
 _PINNED = re.compile(
-    r"sha256[=:-](?P<file>[0-9a-f]{64})(?:&bin_sha256[=:-](?P<bin>[0-9a-f]{64}))?(?:&(?P<more>.*))?", re.IGNORECASE
+    rf"sha256[=:-](?P<file>[0-9a-f]{{64}}|{UNKNOWN})(?:&bin_sha256[=:-](?P<bin>[0-9a-f]{{64}}))?(?:&(?P<more>.*))?",
+    re.IGNORECASE,
 )
 # What some hosts need to send the file itself. Every other parameter may be a key, and is refused.
 _HARMLESS = {"download": {"", "1", "true"}, "raw": {"", "1", "true"}, "dl": {"1"}}
@@ -81,8 +85,8 @@ def from_https(url: Pasted) -> HttpsFile:
     pinned = _PINNED.fullmatch(url.fragment)
     if not pinned:
         raise refusal("The SHA-256 of the file is missing or is not 64 hex digits.", PASTE_FILE)
-    weights = (pinned["bin"] or "").lower()
-    if (suffix == ".xml") != bool(weights):
+    digest, weights = pinned["file"].lower().replace(UNKNOWN, ""), (pinned["bin"] or "").lower()
+    if bool(weights) != (suffix == ".xml" and bool(digest)):
         raise refusal(
             "An OpenVINO model has its weights in a .bin file, whose SHA-256 is wanted as well; an ONNX file has none.",
             "Paste https://HOST/PATH/model.xml#sha256=DIGEST&bin_sha256=DIGEST-OF-THE-BIN.",
@@ -90,7 +94,7 @@ def from_https(url: Pasted) -> HttpsFile:
     path = "".join(f"/{quote(segment, safe='')}" for segment in url.segments)
     query = "&".join(f"{name}={value}" for name, value in url.query)
     address = url.base_url + path + (f"?{query}" if query else "")
-    return HttpsFile(address, pinned["file"].lower(), weights, said_in(pinned["more"] or ""))
+    return HttpsFile(address, digest, weights, said_in(pinned["more"] or ""))
 
 
 def looks_like_weights(segment: str) -> bool:

@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
+from adapters.references.cascade import Cascade
 from adapters.references.file_hints import Said, as_text
 from adapters.references.hints import fragment
 
 # The only revisions that hold a slash and are nevertheless written plainly, as the hub does.
 PLAIN_REF = re.compile(r"refs/(?:pr/\d+|convert/[A-Za-z0-9_-]+)")
 ROUTER = "https://router.huggingface.co/hf-inference/models/"
+UNKNOWN = "unknown"  # in the place of a digest
 ENDPOINT_DOMAIN = ".endpoints.huggingface.cloud"
 
 
@@ -146,7 +148,7 @@ class LocalFile:
 class HttpsFile:
     """An .onnx file on any https host, or an OpenVINO .xml with its .bin beside it, pinned by SHA-256 of the content.
 
-    sha256, bin_sha256   64 lower-case hex digits; empty only in the catalogue, where the first download says them
+    sha256, bin_sha256   64 lower-case hex digits; empty where nobody knows them, and the first download is to say them
     said                 what the file does not say of itself, as in ``MODEL.json`` beside a file here
     """
 
@@ -174,7 +176,7 @@ class HttpsFile:
     @property
     def canonical(self) -> str:
         weights = f"&bin_sha256={self.bin_sha256}" if self.bin_sha256 else ""
-        return f"{self.url}#sha256={self.sha256}{weights}{as_text(self.said)}"
+        return f"{self.url}#sha256={self.sha256 or UNKNOWN}{weights}{as_text(self.said)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,5 +199,6 @@ Reference = (
     | LocalFolder
     | LocalFile
     | HttpsFile
+    | Cascade
     | BuiltIn
 )

@@ -92,14 +92,14 @@ def parse_prompts(texts: list[str] | None) -> dict[str, list[str]]:
     return prompts
 
 
-def parse_scores(texts: list[str] | None) -> dict[str, float]:
+def parse_scores(texts: list[str] | None, option: str = "--label-threshold") -> dict[str, float]:
     """``label=0.4`` texts as thresholds."""
     scores = {}
-    for label, text in parse_pairs(texts, "--label-threshold").items():
+    for label, text in parse_pairs(texts, option).items():
         try:
             scores[label] = float(text)
         except ValueError:
-            raise typer.BadParameter(f"{text!r} is not a number", param_hint="--label-threshold") from None
+            raise typer.BadParameter(f"{text!r} is not a number", param_hint=option) from None
     return scores
 
 

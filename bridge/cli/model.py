@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.cascade import cascade
 from bridge.cli.job_options import Prompt, parse_prompts
 from bridge.cli.session import OK, PARTLY, Json, run
 
@@ -21,6 +22,9 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a regi
 Engine = Annotated[
     str | None, typer.Option(help="What runs it here: auto, onnxruntime or transformers. Default: the setting.")
 ]
+
+
+app.command("cascade")(cascade)
 
 
 class Place(StrEnum):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import Limits, ModelCard
+from adapters.base import ModelCard
+from adapters.cards import card_as_json, card_from_json
 from bridge.domain import Connection, LabelMapping, Model
 from bridge.errors import Conflict, NotFound
 from bridge.store.tables import connections, jobs, mappings, models, profiles
@@ -25,20 +25,13 @@ def moment(seconds: float) -> datetime:
 
 
 def card_to_json(card: ModelCard) -> str:
-    return json.dumps(asdict(card), separators=(",", ":"))
-
-
-def card_from_json(text: str) -> ModelCard:
-    data: dict[str, Any] = json.loads(text)
-    data["limits"] = Limits(**data["limits"])
-    for name in ("shape_types", "notes"):
-        data[name] = tuple(data[name])
-    data["labels"] = None if data["labels"] is None else tuple(data["labels"])
-    return ModelCard(**data)
+    return json.dumps(card_as_json(card), separators=(",", ":"))
 
 
 def _model(row: sa.Row[Any]) -> Model:
-    return Model(row.id, row.name, card_from_json(row.card), row.threshold, moment(row.created_at), row.fetched)
+    return Model(
+        row.id, row.name, card_from_json(json.loads(row.card)), row.threshold, moment(row.created_at), row.fetched
+    )
 
 
 async def add_model(connection: AsyncConnection, name: str, card: ModelCard) -> Model:

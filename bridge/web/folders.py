@@ -6,7 +6,8 @@ from pathlib import Path
 
 from adapters.errors import PredictorError
 from adapters.references import parse_reference
-from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder
+from adapters.references.cascade import REGISTERED, Cascade
+from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder, Reference
 from bridge.errors import Forbidden, InvalidRequest
 from bridge.settings import Settings
 
@@ -42,22 +43,26 @@ def allowed_path(text: str, settings: Settings) -> Path:
 
 def check_reference(text: str, settings: Settings) -> None:
     """Raises Forbidden where a reference names files of the server that callers may not use. Blocks."""
-    try:
-        reference = parse_reference(text).reference
-    except PredictorError:
-        return  # the registry says what is wrong with it
-    if isinstance(reference, LocalFolder | LocalFile):
-        allowed_path(str(Path(reference.path).expanduser().absolute()), settings)
+    for reference in _named(text):
+        if isinstance(reference, LocalFolder | LocalFile):
+            allowed_path(str(Path(reference.path).expanduser().absolute()), settings)
 
 
 def refuse_web_file(text: str) -> None:
     """Raises InvalidRequest for a model file on the web: what it is stands in it, so that asking is downloading."""
-    try:
-        reference = parse_reference(text).reference
-    except PredictorError:
-        return
-    if isinstance(reference, HttpsFile):
+    if any(isinstance(reference, HttpsFile) for reference in _named(text)):
         raise InvalidRequest(
             "What a file on the web is, is known only once it is here.",
             hint="Register it (POST /v1/models), which downloads it.",
         )
+
+
+def _named(text: str) -> list[Reference]:
+    """The reference, or the parts of a cascade; nothing where it cannot be read, of which the registry says why."""
+    try:
+        reference = parse_reference(text).reference
+    except PredictorError:
+        return []
+    if not isinstance(reference, Cascade):
+        return [reference]
+    return [each for part in reference.models if not part.startswith(REGISTERED) for each in _named(part)]

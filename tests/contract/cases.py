@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from adapters.base import Context
 from adapters.errors import AccessDenied, BadOutput, ModelNotFound, PredictorError, Unsupported
 from adapters.network import HttpPolicy
-from adapters.references import HttpsFile, HuggingFaceModel, LocalFile, LocalFolder, Reference
+from adapters.references import Cascade, HttpsFile, HuggingFaceModel, LocalFile, LocalFolder, Reference
+from adapters.references.cascade import AttributeBy
 from tests import models
 from tests.hub import Fault, HubServer, Repository
 from tests.servers.files import FileServer, Served
@@ -169,7 +171,35 @@ def _web_file(folder: Path) -> Iterator[Setting]:
         )
 
 
+def _cascade(folder: Path) -> Iterator[Setting]:
+    yolo = str(models.write_yolo(folder / "street.onnx"))
+    colour = str(models.write_colour_classifier(folder / "colour.onnx"))
+    bright = str(models.write_brightness(folder / "bright.onnx"))
+    asked = (AttributeBy("colour", colour), AttributeBy("brightness", bright, "number", ("car", "tree")))
+
+    def changed(what: str, detector: str = yolo, **values: Any) -> tuple[str, Cascade]:
+        return what, Cascade(detector, (replace(asked[0], **values),))
+
+    refused: list[tuple[tuple[str, Cascade], type[PredictorError], tuple[str, ...]]] = [
+        (changed("absent", f"{folder}/absent.onnx"), ModelNotFound, ("no file",)),
+        (changed("unregistered", "model:nobody"), ModelNotFound, ("registered", "nobody")),
+        (changed("not a detector", colour), Unsupported, ("makes tag",)),
+        (changed("not a classifier", model=yolo), Unsupported, ("no classifier",)),
+        (changed("label", labels=("bus",)), Unsupported, ("no label 'bus'",)),
+        (changed("values", values=("a", "b")), Unsupported, ("values of its own",)),
+        (changed("no number", input_type="number"), Unsupported, ("does not answer numbers",)),
+        (changed("a number", model=bright), Unsupported, ("answers a number",)),
+        (("no poses", Cascade(yolo, (), colour)), Unsupported, ("no poses",)),
+    ]
+    yield Setting(
+        Cascade(yolo, asked, margin=0.1),
+        Context(folder / "cache"),
+        tuple(Refusal(what, reference, error, words) for (what, reference), error, words in refused),
+    )
+
+
 CASES = (
+    Case("cascade", Cascade, "onnxruntime", _cascade),
     Case("web-file", HttpsFile, "onnxruntime", _web_file),
     Case("file-onnx", LocalFile, "onnxruntime", _file),
     Case("folder-onnx", LocalFolder, "onnxruntime", lambda f: _local_folder(f, models.write_onnx_model)),
