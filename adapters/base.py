@@ -299,6 +299,7 @@ class Context:
     progress    told about downloads; may be called from any thread
     run         ``auto``, ``local`` or ``hosted``: where a model runs that could run in both places
     http        which hosts may be asked, and how; without anything configured, public ones over https
+    max_bytes   of a model file whose size is known only when it is fetched
     registered  cards of registered models by their names: those that a cascade names as its parts
     """
 
@@ -310,6 +311,7 @@ class Context:
     offline: bool = False
     run: str = "auto"
     http: HttpPolicy = field(default_factory=HttpPolicy)
+    max_bytes: int = 2**33
     registered: Mapping[str, ModelCard] = field(default_factory=dict)
 
 

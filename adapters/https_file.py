@@ -102,7 +102,9 @@ async def _fetch(reference: HttpsFile, folder: Path, context: Context) -> Sequen
         )
     key = context.secret("https", WebFile(reference.url, "").host)
     return [
-        await download(WebFile(url, digest, key), folder / name, context.http, context.progress)
+        await download(
+            WebFile(url, digest, key), folder / name, context.http, context.progress, most_bytes=context.max_bytes
+        )
         for name, url, digest in parts
     ]
 

@@ -36,7 +36,6 @@ from adapters.network import NOT_PUBLIC, HttpPolicy
 if TYPE_CHECKING:
     import aiohttp
 
-MOST_BYTES = 8 * 2**30
 _IDLE_S = 30.0  # to connect, and between two chunks
 _TRIES = 5  # in a row without a single new byte
 _REDIRECTS = 5
@@ -66,7 +65,7 @@ async def download(
     policy: HttpPolicy,
     progress: Callable[[DownloadProgress], None],
     *,
-    most_bytes: int = MOST_BYTES,
+    most_bytes: int,
 ) -> str:
     """Make ``target`` the file, which appears at once and whole or not at all; its SHA-256.
 
@@ -223,7 +222,7 @@ def _refused(file: WebFile, response: aiohttp.ClientResponse) -> PredictorError:
 
 
 def _too_large(file: WebFile, most: int) -> Unsupported:
-    return Unsupported(f"{file.name} is larger than the {most / 2**30:.1f} GB that a model file may have.")
+    return Unsupported(f"{file.name} is larger than the {most / 2**20:,.0f} MB that a model file may have.")
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -292,6 +292,7 @@ class Registry:
             progress=progress,
             offline=self.offline,
             http=self.http,
+            max_bytes=self.max_weights_bytes,
         )
 
     def _is_usual(self, kind: str, host: str) -> bool:
