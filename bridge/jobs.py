@@ -115,10 +115,17 @@ class Jobs:
             return await rows.get_job(connection, job_id)
 
     async def page(
-        self, *, task_id: int | None = None, state: JobState | None = None, after: int = 0, most: int | None = None
+        self,
+        *,
+        task_id: int | None = None,
+        state: JobState | None = None,
+        after: int = 0,
+        before: int | None = None,
+        most: int | None = None,
     ) -> list[Job]:
+        """Those behind ``after``; with ``before`` the newest first, those older than that."""
         async with self.store.read() as connection:
-            return await rows.list_jobs(connection, task_id=task_id, state=state, after=after, most=most)
+            return await rows.list_jobs(connection, task_id=task_id, state=state, after=after, before=before, most=most)
 
     async def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""

@@ -93,6 +93,11 @@ class Statistics:
             task = await task_rows.get_task(connection, task_id)
             return Coverage(task.frame_count, await rows.annotated_frames(connection, task_id))
 
+    async def on_frames(self, task_id: int, numbers: Sequence[int]) -> dict[int, int]:
+        """Frame number -> shapes, of those of these frames that have some."""
+        async with self.store.read() as connection:
+            return await rows.count_on_frames(connection, task_id, numbers)
+
     async def of_task(self, task_id: int) -> Tally:
         """Raises NotFound."""
         async with self.store.read() as connection:

@@ -76,9 +76,17 @@ class Tasks:
         async with self.store.read() as connection:
             return await rows.get_task(connection, task_id)
 
-    async def page(self, *, after: int = 0, most: int | None = None) -> list[Task]:
+    async def page(
+        self, *, after: int = 0, before: int | None = None, most: int | None = None, named: str = ""
+    ) -> list[Task]:
+        """Those behind ``after``; with ``before`` the newest first. ``named``: whose name holds this text."""
         async with self.store.read() as connection:
-            return await rows.list_tasks(connection, after=after, most=most)
+            return await rows.list_tasks(connection, after=after, before=before, most=most, named=named)
+
+    async def names(self, task_ids: Iterable[int]) -> dict[int, str]:
+        """Id -> name, of those that exist."""
+        async with self.store.read() as connection:
+            return await rows.task_names(connection, task_ids)
 
     async def shapes_by_label(self, task_id: int) -> dict[str, int]:
         async with self.store.read() as connection:
@@ -136,11 +144,16 @@ class Tasks:
             await rows.remove_task(connection, task_id)
         await asyncio.to_thread(shutil.rmtree, self.files_of(task_id), ignore_errors=True)
 
-    async def frames(self, task_id: int, *, after: int = -1, most: int | None = None) -> list[StoredFrame]:
-        """The frames numbered behind ``after``, in order. Raises NotFound where there is no such task."""
+    async def frames(
+        self, task_id: int, *, after: int = -1, most: int | None = None, unannotated: bool = False
+    ) -> list[StoredFrame]:
+        """The frames numbered behind ``after``, in order; NotFound where there is no such task.
+
+        ``unannotated``: only those without a shape.
+        """
         async with self.store.read() as connection:
             await rows.get_task(connection, task_id)
-            return await rows.list_frames(connection, task_id, after=after, most=most)
+            return await rows.list_frames(connection, task_id, after=after, most=most, unannotated=unannotated)
 
     async def frames_with_shapes(
         self, task_id: int, *, after: int = -1, most: int

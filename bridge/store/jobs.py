@@ -120,9 +120,13 @@ async def list_jobs(
     task_id: int | None = None,
     state: JobState | None = None,
     after: int = 0,
+    before: int | None = None,
     most: int | None = None,
 ) -> list[Job]:
+    """In the order of their ids, those behind ``after``; with ``before`` the newest first, those older than that."""
     query = sa.select(jobs).where(jobs.c.id > after).order_by(jobs.c.id).limit(most)
+    if before is not None:
+        query = sa.select(jobs).where(jobs.c.id < before).order_by(jobs.c.id.desc()).limit(most)
     if task_id is not None:
         query = query.where(jobs.c.task_id == task_id)
     if state is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,16 @@ async def annotated_frames(connection: AsyncConnection, task_id: int) -> int:
     some = sa.exists().where(shapes.c.task_id == task_id, shapes.c.frame == frames.c.number, _LIVE)
     query = sa.select(sa.func.count()).select_from(frames).where(frames.c.task_id == task_id, some)
     return await connection.scalar(query) or 0
+
+
+async def count_on_frames(connection: AsyncConnection, task_id: int, numbers: Sequence[int]) -> dict[int, int]:
+    """Frame number -> shapes, of those of these frames that have some."""
+    query = (
+        sa.select(shapes.c.frame, sa.func.count())
+        .where(shapes.c.task_id == task_id, shapes.c.frame.in_(numbers), _LIVE)
+        .group_by(shapes.c.frame)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 async def annotated_by_job(connection: AsyncConnection, job_id: int) -> int:

@@ -87,8 +87,30 @@ async def find_task(connection: AsyncConnection, name: str) -> Task | None:
     return found[0] if found else None
 
 
-async def list_tasks(connection: AsyncConnection, *, after: int = 0, most: int | None = None) -> list[Task]:
-    return await _tasks(connection, sa.select(tasks).where(tasks.c.id > after).order_by(tasks.c.id).limit(most))
+async def list_tasks(
+    connection: AsyncConnection,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    most: int | None = None,
+    named: str = "",
+) -> list[Task]:
+    """In the order of their ids, those behind ``after``; with ``before`` the newest first, those older than that.
+
+    ``named``: only those whose name holds this text.
+    """
+    query = sa.select(tasks).where(tasks.c.id > after).order_by(tasks.c.id).limit(most)
+    if before is not None:
+        query = sa.select(tasks).where(tasks.c.id < before).order_by(tasks.c.id.desc()).limit(most)
+    if named:
+        query = query.where(tasks.c.name.icontains(named, autoescape=True))
+    return await _tasks(connection, query)
+
+
+async def task_names(connection: AsyncConnection, task_ids: Iterable[int]) -> dict[int, str]:
+    """Id -> name, of those that exist."""
+    query = sa.select(tasks.c.id, tasks.c.name).where(tasks.c.id.in_(set(task_ids)))
+    return {row.id: row.name for row in await connection.execute(query)}
 
 
 async def remove_task(connection: AsyncConnection, task_id: int) -> None:
@@ -156,15 +178,23 @@ async def get_frame(connection: AsyncConnection, task_id: int, number: int) -> S
 
 
 async def list_frames(
-    connection: AsyncConnection, task_id: int, *, after: int = -1, most: int | None = None
+    connection: AsyncConnection,
+    task_id: int,
+    *,
+    after: int = -1,
+    most: int | None = None,
+    unannotated: bool = False,
 ) -> list[StoredFrame]:
-    """In the order of their numbers, those behind ``after``."""
+    """In the order of their numbers, those behind ``after``; with ``unannotated`` only those without a shape."""
     query = (
         sa.select(frames)
         .where(frames.c.task_id == task_id, frames.c.number > after)
         .order_by(frames.c.number)
         .limit(most)
     )
+    if unannotated:
+        some = sa.exists().where(shapes.c.task_id == task_id, shapes.c.frame == frames.c.number, _LIVE)
+        query = query.where(~some)
     return [StoredFrame(**row._mapping) for row in await connection.execute(query)]
 
 

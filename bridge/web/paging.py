@@ -45,6 +45,9 @@ class Paging(BaseModel):
 def cut(found: Sequence[T], limit: int, kind: str, number: Callable[[T], int]) -> tuple[list[T], str | None]:
     """A page of at most ``limit`` out of up to ``limit + 1`` entries, and the cursor of the next one."""
     page = list(found[:limit])
-    if len(found) <= limit:
-        return page, None
-    return page, base64.urlsafe_b64encode(f"{kind}:{number(page[-1])}".encode()).decode()
+    return page, None if len(found) <= limit else cursor_behind(kind, number(page[-1]))
+
+
+def cursor_behind(kind: str, number: int) -> str:
+    """The cursor of the page that begins behind this number."""
+    return base64.urlsafe_b64encode(f"{kind}:{number}".encode()).decode()

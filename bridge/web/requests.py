@@ -206,6 +206,11 @@ class ImageQuery(Body):
     )
 
 
+class FramesQuery(Paging):
+    start: int = Field(default=0, ge=0, le=2**31 - 1, description="The first frame of the first page.")
+    only: Literal["all", "unannotated"] = Field(default="all", description="unannotated: those without a shape.")
+
+
 class CleanableQuery(Body):
     """Frames are selected as in a job."""
 

@@ -120,7 +120,7 @@ ROUTES: tuple[AnyRoute, ...] = (
           description="Refused while a job of it is queued or running."),
     # Frames
     Route("GET", "/v1/tasks/{task_id}/frames", "listFrames", READ, "Frames", "List a task's frames",
-          frames.list_frames, Paging, Nothing, {200: a.FramePage}, errors=(404,)),
+          frames.list_frames, r.FramesQuery, Nothing, {200: a.FramePage}, errors=(404,)),
     Route("POST", "/v1/tasks/{task_id}/frames", "addFrames", ANNOTATE, "Frames", "Upload images and zips",
           frames.add_frames, r.UploadQuery, r.ServerPaths, {201: a.FramesAdded}, errors=(404, 409, 413, 415),
           uploads=(FILES_FORM, RAW_IMAGE, RAW_ZIP, RAW_BYTES),

@@ -26,6 +26,7 @@ from bridge.web.login import log_in, log_out, show_login
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_server import nuclio_serving
 from bridge.web.openapi import make_document
+from bridge.web.pages.table import add_pages, errors_as_pages
 from bridge.web.reading import MAX_JSON_BYTES
 from bridge.web.routes import ROUTES
 from bridge.web.state import STATE, State
@@ -54,7 +55,7 @@ def make_web_app(service: App) -> web.Application:
     metrics = Metrics()
     frames = metrics.frames.labels("job")
     worker = Worker(service.jobs, service.settings.server.jobs_at_once, on_frames=frames.inc)
-    app = web.Application(middlewares=[answer_errors, authorize], client_max_size=MAX_JSON_BYTES)
+    app = web.Application(middlewares=[answer_errors, errors_as_pages, authorize], client_max_size=MAX_JSON_BYTES)
     auth = Authentication(service.tokens, service.settings)
     app[STATE] = State(service, worker, metrics, auth, document=make_document())
     app.on_response_prepare.append(add_headers)
@@ -66,6 +67,7 @@ def make_web_app(service: App) -> web.Application:
     app.router.add_get("/login", show_login)
     app.router.add_post("/login", log_in)
     app.router.add_post("/logout", log_out)
+    add_pages(app)
     return app
 
 

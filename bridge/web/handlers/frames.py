@@ -22,16 +22,19 @@ from bridge.sources.frame_source import picture
 from bridge.thumbnails import thumbnail
 from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
 from bridge.web.folders import allowed_path, allowed_roots
-from bridge.web.paging import Paging, cut
+from bridge.web.paging import cut
 from bridge.web.reading import read_json
-from bridge.web.requests import ImageQuery, ServerPaths, UploadQuery
+from bridge.web.requests import FramesQuery, ImageQuery, ServerPaths, UploadQuery
 from bridge.web.route import Call, Nothing
 from bridge.web.uploads import UploadLimits, incoming_folder, receive
 
 
-async def list_frames(call: Call[Paging, Nothing]) -> FramePage:
+async def list_frames(call: Call[FramesQuery, Nothing]) -> FramePage:
     query = call.query
-    found = await call.service.tasks.frames(call.ids["task_id"], after=query.after("frames", -1), most=query.limit + 1)
+    after = max(query.after("frames", -1), query.start - 1)
+    found = await call.service.tasks.frames(
+        call.ids["task_id"], after=after, most=query.limit + 1, unannotated=query.only == "unannotated"
+    )
     page, following = cut(found, query.limit, "frames", lambda frame: frame.number)
     return FramePage(frames=[FrameAnswer.of(frame) for frame in page], next_cursor=following)
 

@@ -1,0 +1,58 @@
+"""Models: the list, and one with the place to try it."""
+
+from __future__ import annotations
+
+from bridge.domain import Model
+from bridge.web.answers import DownloadAnswer, ModelAnswer
+from bridge.web.pages.call import Older, PageCall
+from bridge.web.pages.rendering import Page
+
+MODELS_A_PAGE = 100
+
+SOURCES = {
+    "huggingface": "Hugging Face",
+    "roboflow": "Roboflow",
+    "inference-server": "Inference server",
+    "nuclio": "Nuclio",
+    "local": "This server",
+    "https": "Web address",
+}
+
+
+async def list_models(call: PageCall) -> Page:
+    query, registry = call.query(Older), call.service.registry
+    # Few are registered, and ids grow: the newest are the last of all.
+    found = sorted(await registry.page(), key=lambda model: -model.id)
+    found = [model for model in found if model.id < query.before]
+    page = found[:MODELS_A_PAGE]
+    values = {
+        "models": [(model, registry.download(model), _place(model)) for model in page],
+        "older": page[-1].id if len(found) > MODELS_A_PAGE else None,
+        "sources": SOURCES,
+    }
+    return Page("models.html", "Models", "models", values)
+
+
+async def show_model(call: PageCall) -> Page:
+    registry = call.service.registry
+    model = await registry.get(call.ids["model_id"])
+    download = registry.download(model)
+    props = {
+        "model": ModelAnswer.of(model).model_dump(mode="json"),
+        "download": DownloadAnswer.of(download).model_dump(mode="json"),
+    }
+    values = {
+        "model": model,
+        "download": download,
+        "place": _place(model),
+        "source": SOURCES.get(model.card.provider, model.card.provider),
+        "props": props,
+    }
+    return Page("model.html", model.name, "models", values)
+
+
+def _place(model: Model) -> str:
+    """Where it runs, in words."""
+    engines = {"onnxruntime": "ONNX Runtime", "transformers": "PyTorch", "openvino": "OpenVINO"}
+    engine = model.card.engine
+    return "At its host" if engine == "hosted" else f"Here, {engines.get(engine, engine)}"
