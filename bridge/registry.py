@@ -183,6 +183,11 @@ class Registry:
         """Whether there is a key for this account, stored or from the environment."""
         return await self.secret(kind, host) is not None
 
+    async def rotate_secrets(self) -> int:
+        """Encrypt every stored secret with the first key; how many there are. Raises SecretsError, and changes none."""
+        async with self.store.write() as connection:
+            return await rows.replace_secrets(connection, self.secrets.rotate)
+
     async def disconnect(self, connection_id: int) -> None:
         """Forget an account and its secret. Raises NotFound."""
         async with self.store.write() as connection:

@@ -95,3 +95,15 @@ def remove(
         print_json({"removed": connection})
     else:
         say(f"Removed connection {connection}.")
+
+
+@app.command("rotate")
+def rotate(context: typer.Context, json: Json = False) -> None:
+    """Encrypt every stored secret anew, with the first of the keys; then the others can be dropped."""
+    from bridge.cli.output import print_json, say  # noqa: PLC0415
+
+    count = run(context, lambda service: service.registry.rotate_secrets())
+    if json:
+        print_json({"rotated": count})
+    else:
+        say(f"Encrypted {count} secrets with the first key.")

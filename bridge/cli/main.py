@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import annotate, connection, job, job_trying, learned, match, model, serve, task, token
+from bridge.cli import annotate, backup, connection, doctor, job, job_trying, learned, match, model, serve, task, token
 from bridge.cli.session import Invocation, report_error
 
 app = typer.Typer(
@@ -48,6 +48,9 @@ def options(
 app.command("annotate")(annotate.annotate)
 app.command("match")(match.match)
 app.command("serve")(serve.serve)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("doctor")(doctor.doctor)
 app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
 job.app.command("preview")(job_trying.preview)

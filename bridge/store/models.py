@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -153,6 +153,15 @@ async def encrypted_secrets(connection: AsyncConnection) -> dict[tuple[str, str]
     """(kind, host) -> encrypted secret."""
     rows = await connection.execute(sa.select(connections))
     return {(row.kind, row.host): row.secret for row in rows}
+
+
+async def replace_secrets(connection: AsyncConnection, change: Callable[[bytes], bytes]) -> int:
+    """Store ``change`` of every encrypted secret, all or none; how many there are."""
+    rows = (await connection.execute(sa.select(connections.c.id, connections.c.secret))).all()
+    for row in rows:
+        values = {"secret": change(row.secret)}
+        await connection.execute(sa.update(connections).where(connections.c.id == row.id).values(values))
+    return len(rows)
 
 
 async def remove_connection(connection: AsyncConnection, connection_id: int) -> None:

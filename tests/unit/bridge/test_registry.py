@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from adapters.base import Context, ModelCard, PredictOptions
 from adapters.errors import AccessDenied, Unavailable
@@ -16,7 +17,8 @@ from bridge.app import open_app
 from bridge.domain import Model
 from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound
 from bridge.registry import free_name
-from bridge.settings import load_settings
+from bridge.secrets import SecretsError
+from bridge.settings import Settings, load_settings
 from tests.unit.bridge.world import FakePredictor, World, use_fakes, world
 
 KEY = "hf_aVerySecretKeyOfSomebody"
@@ -344,3 +346,22 @@ async def test_closing_the_registry_closes_everything(made: World) -> None:
     await made.registry.close()
     assert [predictor.closed for predictor in made.adapter.opened] == [1, 1]
     assert made.registry.loaded == 0
+
+
+async def test_stored_secrets_move_to_a_new_key_and_the_old_one_can_go(tmp_path: Path) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+    def settings(key: str) -> Settings:
+        return load_settings(storage={"data_dir": str(tmp_path)}, secrets={"key": key})
+
+    async with open_app(settings(old)) as app:
+        await app.registry.connect("huggingface", "huggingface.co", "hf_first")
+        await app.registry.connect("cvat", "cvat.lan", "second")
+    async with open_app(settings(f"{new},{old}")) as app:
+        assert await app.registry.rotate_secrets() == 2
+    async with open_app(settings(new)) as app:
+        assert await app.registry.secret("huggingface", "huggingface.co") == "hf_first"
+        assert await app.registry.secret("cvat", "cvat.lan") == "second"
+    async with open_app(settings(old)) as app:
+        with pytest.raises(SecretsError):
+            await app.registry.rotate_secrets()
