@@ -254,7 +254,7 @@ class ModelCard:
 
     reference     canonical text of where it comes from, without any key
     provider      huggingface, local, roboflow, ...
-    engine        what runs it: onnxruntime, transformers, hosted ...
+    engine        what runs it: onnxruntime, transformers, openvino, hosted ...
     labels        in the model's order; None for an open vocabulary
     revision      what pins it: a commit sha, a version number, a content hash
     weights_bytes size of what has to be fetched, None where unknown
@@ -295,6 +295,8 @@ class Context:
     cache_dir   folder for downloaded model files
     secret      kind of connection (``huggingface`` ...) and host -> its secret, or None
     engine      ``auto``, or the engine that the user asked for
+    openvino    whether ``auto`` tries OpenVINO as well, where it is installed
+    precision   ``full``: f32; ``fast``: half precision where the processor has it and is faster by it
     endpoints   provider -> base URL that the operator configured
     progress    told about downloads; may be called from any thread
     run         ``auto``, ``local`` or ``hosted``: where a model runs that could run in both places
@@ -306,6 +308,8 @@ class Context:
     cache_dir: Path
     secret: Callable[[str, str], str | None] = lambda kind, host: None
     engine: str = "auto"
+    openvino: bool = False
+    precision: str = "full"
     endpoints: Mapping[str, str] = field(default_factory=dict)
     progress: Callable[[DownloadProgress], None] = lambda progress: None
     offline: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,8 +15,8 @@ from adapters.readers import KINDS
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-ONNXRUNTIME = "onnxruntime"
-TRANSFORMERS = "transformers"
+AUTO, ONNXRUNTIME, TRANSFORMERS, OPENVINO = "auto", "onnxruntime", "transformers", "openvino"
+GRAPHS = (".onnx", ".xml")  # weights that need no transformers
 
 # What a tokenizer may be made of; those that a model has are fetched where it reads texts.
 TEXT_FILES = (
@@ -30,9 +30,12 @@ TEXT_FILES = (
     "added_tokens.json",
 )
 
-_ONNX_FILES = ("onnx/model.onnx", "model.onnx")  # the first that is there
+# The first that is there; IR by the names that optimum gives it.
+_ONNX_FILES = ("onnx/model.onnx", "model.onnx")
+_IR_FILES = ("openvino_model.xml", "openvino/openvino_model.xml", "model.xml", "openvino/model.xml")
 _SAFETENSORS = "model.safetensors"
 _SAFETENSORS_INDEX = "model.safetensors.index.json"
+_SAFETENSORS_FILES = (_SAFETENSORS, _SAFETENSORS_INDEX)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _MOST_LABELS = 100_000  # ImageNet-21k has 21,843; more is no label list
 _LIMITS = Limits(max_batch=8, max_concurrency=3)  # one batch prepared, one predicted, one finished
@@ -71,6 +74,7 @@ class ModelFolder:
     licence: str | None = None
     gated: bool = False
     notes: tuple[str, ...] = ()
+    engine_chosen: bool = False  # by the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
     """The card of a model. Raises Unsupported, naming what the model is, where it is none that we run."""
     name = check_supported(folder.name, folder.config, folder.task_type)
     kind = KINDS[name]
-    if weights.engine == ONNXRUNTIME:
+    if PurePosixPath(weights.main).suffix in GRAPHS:
         if not kind.onnx:
             raise Unsupported(
                 f"{folder.name} is run by {TRANSFORMERS} only.", hint=f"Add it with the engine {TRANSFORMERS}."
@@ -119,6 +123,7 @@ def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
             "kind": name,
             "model_type": str(folder.config.get("model_type", "")),
             **further,
+            **({"engine_chosen": True} if folder.engine_chosen else {}),
             "weights": weights.main,
             "files": [file.as_json() for file in files],
         },
@@ -180,24 +185,45 @@ def choose_weights(name: str, paths: Sequence[str], file: str | None, engine: st
     """Which engine runs which files.
 
     file           the file that the reference names, or None
-    engine         ``auto``: ONNX Runtime where there is ONNX, else transformers; or one of the two
+    engine         ``auto``: ONNX Runtime where there is ONNX, else transformers, else OpenVINO; or one of the three.
+                   OpenVINO runs all of their files: IR first, then ONNX, then safetensors, which it converts
     can_transform  whether torch and transformers are installed
 
     Raises Unsupported, saying what is missing.
     """
-    if engine not in ("auto", ONNXRUNTIME, TRANSFORMERS):
-        raise Unsupported(f"There is no engine {engine}.", hint=f"Use auto, {ONNXRUNTIME} or {TRANSFORMERS}.")
+    if engine not in (AUTO, ONNXRUNTIME, TRANSFORMERS, OPENVINO):
+        raise Unsupported(
+            f"There is no engine {engine}.", hint=f"Use auto, {ONNXRUNTIME}, {TRANSFORMERS} or {OPENVINO}."
+        )
     suffix = PurePosixPath(file).suffix.lower() if file else ""
     if suffix in _PICKLES:
         raise _pickled(name, str(file))
-    if suffix == ".xml":
-        raise Unsupported(f"{file} is an OpenVINO model, which this version does not run.")
     if suffix == ".safetensors" and file != _SAFETENSORS:
         raise Unsupported(f"{file} is not the {_SAFETENSORS} that transformers loads.", hint="Paste the model's page.")
-    onnx = file if suffix == ".onnx" else next((path for path in _ONNX_FILES if path in paths), None)
-    if engine == ONNXRUNTIME or (engine == "auto" and onnx and suffix != ".safetensors"):
-        return _onnx_weights(name, paths, onnx)
-    return _safetensors_weights(name, paths, can_transform)
+    if suffix == ".xml" and engine not in (AUTO, OPENVINO):
+        raise Unsupported(f"{file} is an OpenVINO model, which {engine} does not run.", hint=f"Use {OPENVINO} or auto.")
+    if suffix == ".xml":
+        return _ir_weights(name, paths, str(file))
+    onnx = file if suffix == ".onnx" else _first(_ONNX_FILES, paths)
+    ir = None if suffix in (".onnx", ".safetensors") else _first(_IR_FILES, paths)
+    if ir and (engine == OPENVINO or (engine == AUTO and not onnx and not _first(_SAFETENSORS_FILES, paths))):
+        return _ir_weights(name, paths, ir)
+    if engine == ONNXRUNTIME or (onnx and engine != TRANSFORMERS and suffix != ".safetensors"):
+        weights = _onnx_weights(name, paths, onnx)
+    else:
+        weights = _safetensors_weights(name, paths, can_transform)
+    return replace(weights, engine=OPENVINO) if engine == OPENVINO else weights
+
+
+def _first(wanted: Sequence[str], paths: Sequence[str]) -> str | None:
+    return next((path for path in wanted if path in paths), None)
+
+
+def _ir_weights(name: str, paths: Sequence[str], ir: str) -> Weights:
+    weights = str(PurePosixPath(ir).with_suffix(".bin"))
+    if weights not in paths:
+        raise Unsupported(f"{name} ships {ir} without its weights, {weights}.")
+    return Weights(OPENVINO, ir, (ir, weights))
 
 
 def _onnx_weights(name: str, paths: Sequence[str], onnx: str | None) -> Weights:

@@ -10,15 +10,16 @@ import json
 import os
 import re
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.base import Context, ModelCard, OpenModel
 from adapters.errors import BadOutput, ModelNotFound, PredictorError, Unavailable, Unsupported
 from adapters.huggingface_config import (
+    AUTO,
     CONFIG,
-    ONNXRUNTIME,
+    GRAPHS,
     PREPROCESSOR,
     TEXT_FILES,
     ModelFile,
@@ -29,7 +30,6 @@ from adapters.huggingface_config import (
 )
 from adapters.huggingface_kinds import check_supported, check_task_type
 from adapters.local import first_line
-from adapters.local_model import LocalModel
 from adapters.model_file import check_model_file, check_sizes
 from adapters.references import HuggingFaceModel, LocalFolder
 
@@ -61,10 +61,7 @@ class HuggingFaceLocal:
     async def open(self, card: ModelCard, context: Context) -> OpenModel:
         await self.fetch(card, context)
         await asyncio.to_thread(_check_content, card, _folder_of(card, context))
-        predictor = await asyncio.to_thread(_load, card, _folder_of(card, context))
-        if isinstance(predictor, LocalModel):
-            await asyncio.to_thread(predictor.find_pace, context.cache_dir / "pace")
-        return predictor
+        return await asyncio.to_thread(_load, card, _folder_of(card, context), context)
 
 
 def _resolve_repository(reference: HuggingFaceModel, context: Context) -> ModelCard:
@@ -103,6 +100,7 @@ def _resolve_repository(reference: HuggingFaceModel, context: Context) -> ModelC
         licence=licence if isinstance(licence, str) else None,
         gated=bool(info.gated),
         notes=notes,
+        engine_chosen=context.engine != AUTO,
     )
     return describe(folder, weights)
 
@@ -135,7 +133,7 @@ def _resolve_folder(reference: LocalFolder, context: Context) -> ModelCard:
         raise ModelNotFound(f"There is no folder {reference.path}.", hint="Give the folder that holds config.json.")
     paths = sorted(
         path.relative_to(root).as_posix()
-        for pattern in ("*", "onnx/*")
+        for pattern in ("*", "onnx/*", "openvino/*")
         for path in root.glob(pattern)
         if path.is_file()
     )
@@ -153,6 +151,7 @@ def _resolve_folder(reference: LocalFolder, context: Context) -> ModelCard:
         config=config,
         preprocessor=_read_json(root, PREPROCESSOR),
         location={"folder": str(root)},
+        engine_chosen=context.engine != AUTO,
     )
     return describe(folder, weights)
 
@@ -175,11 +174,11 @@ def _check_content(card: ModelCard, folder: Path) -> None:
         check_model_file(folder / file["path"])
 
 
-def _load(card: ModelCard, folder: Path) -> OpenModel:
-    if card.engine == ONNXRUNTIME:
-        from adapters.onnx_local import load_onnx  # noqa: PLC0415  (heavy)
+def _load(card: ModelCard, folder: Path, context: Context) -> OpenModel:
+    if PurePosixPath(card.settings["weights"]).suffix in GRAPHS:
+        from adapters.graph_local import load_graph  # noqa: PLC0415  (heavy)
 
-        return load_onnx(card, folder)
+        return load_graph(card, folder, context)
     if not _can_transform():
         raise Unsupported(
             f"{card.name} runs with PyTorch and transformers, which are not installed.",
@@ -187,7 +186,7 @@ def _load(card: ModelCard, folder: Path) -> OpenModel:
         )
     from adapters.transformers_local import load_transformers  # noqa: PLC0415  (heavy)
 
-    return load_transformers(card, folder)
+    return load_transformers(card, folder, context)
 
 
 def _folder_of(card: ModelCard, context: Context) -> Path:

@@ -1,6 +1,6 @@
 """A model that runs here, put together from three parts: frame -> tensor, an engine, and a reader of its outputs.
 
-The engine knows the format of the weights (``onnx_local.py``, ``transformers_local.py``), the reader knows what the
+The engine knows the format of the weights (``graph_local.py``, ``transformers_local.py``), the reader knows what the
 outputs mean (``readers/``), and neither knows the other.
 """
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from adapters.base import Detections, ModelCard
 from adapters.frame import Frame
 from adapters.local import LocalPredictor
-from adapters.pace import Measured, candidates, measure, remembered, usable_cores
+from adapters.pace import Measured, candidates, measure, remembered
 from adapters.preprocess import FrameToTensor, Tensor
+from adapters.processor import usable_cores
 
 PIXELS, PIXEL_MASK = "pixel_values", "pixel_mask"
 
@@ -44,10 +45,12 @@ class PacedEngine(Engine, Protocol):
 
     name     with its version, and what it runs on
     on_cpu   whether it shares the processor with the preparation of frames
+    half     whether it computes in half precision
     """
 
     name: str
     on_cpu: bool
+    half: bool
 
     def use_threads(self, threads: int) -> None:
         """From the next run on, of whichever thread; not called while one is under way."""

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, and what a file of JSON beside it adds: the input, the layout, the labels."""
+"""What an ONNX file or an IR says of itself, and what a file of JSON beside it adds: input, layout, labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.base import FloatArray
 from adapters.errors import Unsupported
+from adapters.graph_session import Session
 from adapters.image_processors import CLIP_NORMAL
 from adapters.letterbox import FITS, FileInput, Fit
 from adapters.local import first_line
 from adapters.onnx_layouts import LAYOUTS, Exported, Output, Recognised, listed, recognise
 
+METADATA = "metadata.yaml"  # Ultralytics writes it beside an IR
 _DEFAULT_SIDE = 640  # of an input whose size is open and unsaid: what the YOLO family is trained on
 _MOST_LABELS = 100_000
 _NORMALISE: dict[str, tuple[Sequence[float], Sequence[float]]] = {
@@ -31,7 +33,7 @@ _NORMALISE: dict[str, tuple[Sequence[float], Sequence[float]]] = {
 
 
 class Beside(BaseModel):
-    """MODEL.json beside MODEL.onnx; every key may be left out."""
+    """MODEL.json beside MODEL.onnx or MODEL.xml; every key may be left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,22 +58,16 @@ class Graph:
     """Inputs and outputs of a file, and the texts that its exporter wrote into it."""
 
     inputs: tuple[Output, ...]
-    types: Mapping[str, str]
     outputs: tuple[Output, ...]
     metadata: Mapping[str, str]
 
     @classmethod
-    def of(cls, session: Any) -> Graph:
+    def of(cls, session: Session) -> Graph:
         return cls(
-            tuple(Output(each.name, _shape(each.shape)) for each in session.get_inputs()),
-            {each.name: each.type for each in session.get_inputs()},
-            tuple(Output(each.name, _shape(each.shape)) for each in session.get_outputs()),
-            dict(session.get_modelmeta().custom_metadata_map),
+            tuple(Output(each.name, each.shape) for each in session.inputs),
+            tuple(Output(each.name, each.shape) for each in session.outputs),
+            session.metadata,
         )
-
-
-def _shape(shape: Sequence[Any]) -> tuple[int | None, ...]:
-    return tuple(side if isinstance(side, int) and side > 0 else None for side in shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A single ONNX file of this machine: what it says of itself is read, and its layout of outputs recognised."""
+"""A single ONNX file or OpenVINO IR of this machine: what it says of itself, and its layout of outputs, recognised."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Context, Detections, Limits, ModelCard, Predictor
+from adapters.engine_choice import open_fastest
 from adapters.errors import ModelNotFound, Unsupported
 from adapters.frame import Frame
-from adapters.local_model import PIXELS, Arrays, LocalModel, Outputs
+from adapters.graph_session import Session
+from adapters.huggingface_config import AUTO, ONNXRUNTIME, OPENVINO
+from adapters.local_model import PIXELS, Arrays, Engine, LocalModel, Outputs
 from adapters.model_file import check_model_file
-from adapters.onnx_description import Beside, Description, Graph, describe_graph, read_beside
-from adapters.onnx_layouts import LAYOUTS, listed
+from adapters.onnx_description import METADATA, Graph, describe_graph, read_beside
+from adapters.onnx_layouts import LAYOUTS, Output, listed
 from adapters.onnx_layouts.spec import Spec, without_batch
 from adapters.preprocess import Tensor
 from adapters.references import LocalFile
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-_BYTES = "tensor(uint8)"
+_ENGINES = {".onnx": ONNXRUNTIME, ".xml": OPENVINO}
+_FLOATS = ("float32", "float16", "float64")
+_BYTES = "uint8"
+_NUMBERS = ("int64", "int32", "float32", "float64")
 # Further inputs that exporters add: all of them want the size of what the boxes shall be in, which is the tensor.
 _SIZES = {"image_shape": (0, 1), "orig_target_sizes": (1, 0), "im_shape": (0, 1)}  # 0: height, 1: width
 
@@ -32,7 +37,7 @@ class OnnxFile:
     """The Adapter of ``LocalFile``. The card is pinned by a hash of the file and of the JSON beside it."""
 
     async def resolve(self, reference: LocalFile, context: Context) -> ModelCard:
-        return await asyncio.to_thread(_resolve, reference)
+        return await asyncio.to_thread(_resolve, reference, context)
 
     async def fetch(self, card: ModelCard, context: Context) -> None:
         """Raises ModelNotFound where the file is no longer what the card pins."""
@@ -40,20 +45,20 @@ class OnnxFile:
 
     async def open(self, card: ModelCard, context: Context) -> Predictor:
         await self.fetch(card, context)
-        return await asyncio.to_thread(_load, card)
+        return await asyncio.to_thread(_load, card, context)
 
 
-def _resolve(reference: LocalFile) -> ModelCard:
+def _resolve(reference: LocalFile, context: Context) -> ModelCard:
     path = Path(reference.path).expanduser().absolute()
     if not path.is_file():
-        raise ModelNotFound(f"There is no file {reference.path}.", hint="Give the path of an .onnx file.")
-    if path.suffix.lower() != ".onnx":
-        raise Unsupported(
-            f"{path.name} is an OpenVINO model, which this version does not run.", hint="Give the model as .onnx."
-        )
+        raise ModelNotFound(f"There is no file {reference.path}.", hint="Give the path of an .onnx or .xml file.")
+    engine = _engine(path, context.engine)
     beside = read_beside(path)
-    description, _ = _described(path, beside, {})
+    session = _session(path)
+    description = describe_graph(Graph.of(session), beside)
+    session.close()
     layout = LAYOUTS[description.recognised.layout]
+    chosen = {"engine_chosen": True} if context.engine != AUTO else {}
     further: dict[str, Any] = {"sublabels": list(description.joints)} if description.joints else {}
     if description.recognised.layout == "number":
         value = {"name": "value", "input_type": "number", "values": ["0", "1000000", "1"]}
@@ -69,27 +74,43 @@ def _resolve(reference: LocalFile) -> ModelCard:
         task_type=layout.task_type,
         labels=description.labels,
         shape_types=layout.shape_types,
-        engine="onnxruntime",
+        engine=engine,
         default_threshold=description.threshold,
         licence=beside.licence,
-        weights_bytes=path.stat().st_size,
+        weights_bytes=sum(each.stat().st_size for each in _weights(path) if each.is_file()),
         limits=Limits(max_batch=8, max_concurrency=3),
-        settings={"file": str(path), "layout": description.recognised.layout, **further},
+        settings={"file": str(path), "layout": description.recognised.layout, **further, **chosen},
         notes=description.notes,
     )
 
 
-def _described(path: Path, beside: Beside, settings: Mapping[str, Any]) -> tuple[Description, Any]:
-    from adapters.onnx_local import load_session  # noqa: PLC0415  (heavy)
+def _engine(path: Path, wanted: str) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _ENGINES:
+        raise Unsupported(f"{path.name} is neither ONNX nor OpenVINO IR.", hint="Give an .onnx or .xml file.")
+    return OPENVINO if OPENVINO in (wanted, _ENGINES[suffix]) else ONNXRUNTIME
 
+
+def _session(path: Path, threads: int = 0) -> Session:
+    """In the engine of the file's own format, which knows what the exporter wrote into it."""
     check_model_file(path)
-    session = load_session(path, settings)
-    return describe_graph(Graph.of(session), beside), session
+    if path.suffix.lower() == ".xml":
+        from adapters.openvino_session import OpenvinoSession  # noqa: PLC0415  (heavy)
+
+        return OpenvinoSession(path, threads)
+    from adapters.onnx_session import OnnxSession  # noqa: PLC0415  (heavy)
+
+    return OnnxSession(path, threads)
+
+
+def _weights(path: Path) -> tuple[Path, ...]:
+    return (path, path.with_suffix(".bin")) if path.suffix.lower() == ".xml" else (path,)
 
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    for each in (path, path.with_suffix(".json")):
+    further = (path.with_name(METADATA),) if path.suffix.lower() == ".xml" else ()
+    for each in (*_weights(path), path.with_suffix(".json"), *further):
         if each.is_file():
             with each.open("rb") as source:
                 digest.update(hashlib.file_digest(source, "sha256").digest())
@@ -104,9 +125,13 @@ def _check(card: ModelCard) -> None:
         raise ModelNotFound(f"{path} has changed since the model was added.", hint="Add it again.")
 
 
-def _load(card: ModelCard) -> Predictor:
-    path = Path(card.settings["file"])
-    description, session = _described(path, read_beside(path), card.settings)
+def _load(card: ModelCard, context: Context) -> Predictor:
+    from adapters.openvino_session import OpenvinoSession  # noqa: PLC0415  (heavy)
+
+    path, threads = Path(card.settings["file"]), int(card.settings.get("threads") or 0)
+    session = _session(path, threads)
+    description = describe_graph(Graph.of(session), read_beside(path))
+    session.close()
     layout = LAYOUTS[description.recognised.layout]
     spec = Spec(
         description.recognised.roles,
@@ -119,8 +144,14 @@ def _load(card: ModelCard) -> Predictor:
     def read(outputs: Outputs, tensor: Tensor, frame: Frame) -> Detections:
         return layout.decode(outputs, spec, tensor, frame)
 
-    engine = FileEngine(session, spec.roles, whole_bytes=layout.normalise == "bytes")
-    return LocalModel(card, description.file_input(), engine, read)
+    def engine(session: Session) -> Engine:
+        return FileEngine(session, spec.roles, whole_bytes=layout.normalise == "bytes")
+
+    loaders = {
+        ONNXRUNTIME: lambda precision: engine(_session(path, threads)),
+        OPENVINO: lambda precision: engine(OpenvinoSession(path, threads, precision)),
+    }
+    return open_fastest(card, loaders, lambda engine: LocalModel(card, description.file_input(), engine, read), context)
 
 
 class FileEngine:
@@ -128,18 +159,18 @@ class FileEngine:
 
     inputs = frozenset({PIXELS})
 
-    def __init__(self, session: Any, roles: Mapping[str, str], *, whole_bytes: bool = False) -> None:
+    def __init__(self, session: Session, roles: Mapping[str, str], *, whole_bytes: bool = False) -> None:
         """Raises Unsupported where an input is wanted that nobody can give."""
         self._session, self._roles = session, dict(roles)
-        graph = Graph.of(session)
-        self._picture, *others = graph.inputs
-        self._type = graph.types[self._picture.name]
-        if self._type not in _TYPES and self._type != _BYTES:
+        self.name, self.on_cpu, self.half = session.name, session.on_cpu, session.half
+        self._picture, *others = session.inputs
+        self._type = self._picture.type
+        if self._type not in (*_FLOATS, _BYTES):
             raise Unsupported(f"The file takes {self._picture.name} as {self._type}, not pictures.")
-        unknown = [each for each in others if each.name not in _SIZES]
+        unknown = [Output(each.name, each.shape) for each in others if each.name not in _SIZES]
         if unknown:
             raise Unsupported(f"The file wants inputs beside the picture: {listed(unknown)}.")
-        self._sizes = {each.name: graph.types[each.name] for each in others}
+        self._sizes = {each.name: each.type for each in others}
         self._last = self._picture.shape[3] == 3 and self._picture.shape[1] != 3
         self._whole_bytes = whole_bytes
 
@@ -152,17 +183,20 @@ class FileEngine:
         if self._type == _BYTES:
             value = np.rint(value * (1 if self._whole_bytes else 255)).clip(0, 255).astype(np.uint8)
         else:
-            value = value.astype(_TYPES[self._type], copy=False)
+            value = value.astype(self._type, copy=False)
         sides = pixels.shape[1:]
         feed: dict[str, NDArray[Any]] = {self._picture.name: np.ascontiguousarray(value[None])}
         for name, kind in self._sizes.items():
             numbers = [[sides[axis] for axis in _SIZES[name]]]
-            feed[name] = np.array(numbers, np.int64 if "int64" in kind else np.float32)
+            feed[name] = np.array(numbers, kind if kind in _NUMBERS else np.float32)
         outputs = self._session.run(list(self._roles.values()), feed)
         return {role: without_batch(value) for role, value in zip(self._roles, outputs, strict=True)}
 
+    def use_threads(self, threads: int) -> None:
+        self._session.use_threads(threads)
+
     def close(self) -> None:
-        self._session = None
+        self._session.close()
 
 
 def _rows(values: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from adapters.processor import processor_name, usable_cores
 
 WINDOW_S = 0.1  # of one measurement; a slow model is measured by one call of each worker
 ROUNDS = 2
@@ -47,11 +48,6 @@ def candidates(cores: int, most: int, *, on_cpu: bool) -> list[Pace]:
         forms.insert(1, (2, cores // 2))
     batches = sorted({1, min(4, most), most})
     return [Pace(workers, threads, batch) for batch in batches for workers, threads in dict.fromkeys(forms)]
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def measure(tried: Sequence[Pace], set_threads: Callable[[int], None], run: Callable[[int], object]) -> Measured | None:
@@ -114,7 +110,7 @@ def _speed(pace: Pace, run: Callable[[int], object]) -> float:
 
 def remembered(folder: Path, key: Sequence[str], make: Callable[[], Measured | None]) -> Measured | None:
     """What was measured before for this key (the model, what runs it) on this machine, or else ``make``'s answer."""
-    names = (*key, platform.machine(), _processor(), str(usable_cores()), str(WINDOW_S))
+    names = (*key, platform.machine(), processor_name(), str(usable_cores()), str(WINDOW_S))
     path = folder / f"{hashlib.sha256('|'.join(names).encode()).hexdigest()[:32]}.json"
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -128,11 +124,3 @@ def remembered(folder: Path, key: Sequence[str], make: Callable[[], Measured | N
         except OSError:  # measured again next time
             pass
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("model name")), platform.processor())

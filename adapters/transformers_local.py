@@ -13,31 +13,45 @@ import numpy as np
 import torch
 import transformers
 
-from adapters.base import ModelCard, OpenModel
+from adapters.base import Context, ModelCard, OpenModel
+from adapters.engine_choice import open_fastest
 from adapters.errors import Unsupported
-from adapters.huggingface_config import PREPROCESSOR
+from adapters.graph_local import GraphEngine
+from adapters.graph_session import FAST, FULL
+from adapters.huggingface_config import OPENVINO, PREPROCESSOR, TRANSFORMERS
 from adapters.image_processors import PROCESSORS, plain_name
 from adapters.keypoint_model import load_keypoints
 from adapters.local import first_line
-from adapters.local_model import Arrays, LocalModel
+from adapters.local_model import Arrays, Engine, LocalModel
+from adapters.openvino_convert import convert, converted_path
+from adapters.openvino_session import OpenvinoSession
 from adapters.owlv2_preprocess import Owlv2Preprocessor
 from adapters.preprocess import FrameToTensor, Pixels, Preprocessor, Tensor
+from adapters.processor import has_bfloat16
 from adapters.promptable import EMBED, SEGMENT
 from adapters.prompted_model import load_prompted
 from adapters.readers import kind_of, make_constants, make_reader
 from adapters.reidentify import EmbeddingReIdentifier
 from adapters.sam import Sam, read_preprocessor
 from adapters.sam_video import Sam2Video
+from adapters.same_answers import probes
 
 
 class TransformersEngine:
-    """A model of transformers on the best device that there is."""
+    """A model of transformers on the best device that there is.
 
-    def __init__(self, model: Any, outputs: Sequence[str]) -> None:
+    Precision ``fast`` lets matrices be multiplied in bf16 where the processor can (on a GPU in f16); the weights stay
+    in f32.
+    """
+
+    def __init__(self, model: Any, outputs: Sequence[str], precision: str = FULL) -> None:
         self._model, self._outputs = model, outputs
         self.inputs = frozenset(inspect.signature(model.forward).parameters)
-        self.on_cpu = model.device.type == "cpu"
-        self.name = f"torch {torch.__version__} {model.device}"
+        device = model.device.type
+        self.on_cpu = device == "cpu"
+        self.half = precision == FAST and (has_bfloat16() if self.on_cpu else True)
+        self._half_type = torch.bfloat16 if self.on_cpu else torch.float16
+        self.name = f"torch {torch.__version__} {model.device}" + (f" {self._half_type}" if self.half else "")
         self._threads = 0
 
     def use_threads(self, threads: int) -> None:
@@ -46,7 +60,7 @@ class TransformersEngine:
     def run(self, feed: Arrays) -> Arrays:
         if self._threads and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)  # of the thread that calls
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self._model.device.type, self._half_type, enabled=self.half):
             answer = self._model(**{name: torch.from_numpy(v).to(self._model.device) for name, v in feed.items()})
             return {name: getattr(answer, name).float().cpu().numpy() for name in self._outputs}
 
@@ -68,30 +82,51 @@ class LibraryPreprocessor:
         return Tensor(values, values.shape[1], values.shape[2])
 
 
-def load_transformers(card: ModelCard, folder: Path) -> OpenModel:
+def load_transformers(card: ModelCard, folder: Path, context: Context) -> OpenModel:
     """From the card's files in ``folder``; blocks. No code of the model's is run, and no pickle read.
 
     Raises Unsupported where transformers cannot load it.
     """
-    if kind_of(card).task_type == SEGMENT:
+    kind = kind_of(card)
+    if kind.task_type not in (SEGMENT, EMBED) and not kind.skeleton and not kind.open_vocabulary:
+        return _load_plain(card, folder, context)
+    if card.engine == OPENVINO:
+        raise Unsupported(f"{card.name} is run by {TRANSFORMERS} only.", hint=f"Take --engine {TRANSFORMERS}.")
+    if kind.task_type == SEGMENT:
         return _load_sam(card, folder)
-    engine = TransformersEngine(load_model(card, folder), kind_of(card).outputs)
-    if kind_of(card).task_type == EMBED:
-        return EmbeddingReIdentifier(card, load_preprocessor(card, folder), engine, *kind_of(card).outputs)
-    if kind_of(card).skeleton:
+    engine = TransformersEngine(load_model(card, folder), kind.outputs, context.precision)
+    if kind.task_type == EMBED:
+        return EmbeddingReIdentifier(card, load_preprocessor(card, folder), engine, *kind.outputs)
+    if kind.skeleton:
         return load_keypoints(card, folder, engine)
-    to_tensor = load_preprocessor(card, folder)
-    if kind_of(card).open_vocabulary:
-        return load_prompted(card, folder, to_tensor, engine)
+    return load_prompted(card, folder, load_preprocessor(card, folder), engine)
+
+
+def _load_plain(card: ModelCard, folder: Path, context: Context) -> LocalModel:
+    """One that takes pictures only, on the engine that is fastest."""
+    outputs, to_tensor = kind_of(card).outputs, load_preprocessor(card, folder)
     padded = isinstance(to_tensor, Preprocessor) and to_tensor.pad_to is not None
-    return LocalModel(
-        card,
-        to_tensor,
-        engine,
-        make_reader(card, folder),
-        masked=padded,  # without padding the model's own mask will do
-        constants=make_constants(card, folder),
-    )
+    read, constants = make_reader(card, folder), make_constants(card, folder)
+
+    def make(engine: Engine) -> LocalModel:
+        # Without padding the model's own mask will do.
+        return LocalModel(card, to_tensor, engine, read, masked=padded, constants=constants)
+
+    def by_openvino(precision: str) -> Engine:
+        path = converted_path(card, context.cache_dir)
+        if not path.is_file():
+            model = load_model(card, folder, device="cpu")
+            plain = make(TransformersEngine(model, outputs))
+            feed = plain.feed([plain.prepare(probes()[0])] * 2)
+            fixed = isinstance(to_tensor, Preprocessor) and to_tensor.fixed_size is not None
+            convert(model, feed, outputs, any_size=not fixed, path=path)
+        return GraphEngine(OpenvinoSession(path, precision=precision), outputs)
+
+    loaders = {
+        TRANSFORMERS: lambda precision: TransformersEngine(load_model(card, folder), outputs, precision),
+        OPENVINO: by_openvino,
+    }
+    return open_fastest(card, loaders, make, context)
 
 
 def _load_sam(card: ModelCard, folder: Path) -> Sam:
@@ -101,8 +136,8 @@ def _load_sam(card: ModelCard, folder: Path) -> Sam:
     return Sam(card, model, to_tensor)
 
 
-def load_model(card: ModelCard, folder: Path, cls: str = "") -> Any:
-    """The model, ready to predict, on the best device that there is. Raises Unsupported.
+def load_model(card: ModelCard, folder: Path, cls: str = "", device: str = "") -> Any:
+    """The model, ready to predict, on ``device`` or the best that there is. Raises Unsupported.
 
     ``cls``: transformers' class that loads it, where it is not the one of the model's kind.
     """
@@ -117,7 +152,7 @@ def load_model(card: ModelCard, folder: Path, cls: str = "") -> Any:
         raise Unsupported(f"{card.name} needs a library that is not installed: {first_line(error)}.") from error
     except Exception as error:  # transformers and safetensors raise many kinds
         raise Unsupported(f"transformers cannot load {card.name}: {first_line(error)}.") from error
-    return model.eval().to(best_device())
+    return model.eval().to(device or best_device())
 
 
 def best_device() -> str:

@@ -59,6 +59,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         environment_secrets={k: os.environ[v] for k, v in SECRET_VARIABLES.items() if os.environ.get(v)},
         engine=settings.models.engine,
         max_weights_bytes=settings.models.max_weights_mb * 2**20,
+        openvino=settings.models.openvino,
+        precision=settings.models.precision,
         keep_loaded=settings.models.keep_loaded,
         unload_after_s=settings.models.unload_after_seconds,
         offline=settings.models.offline,

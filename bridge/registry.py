@@ -48,6 +48,7 @@ class Registry:
     cache_dir    where downloaded model files lie
     endpoints    provider -> base URL that the operator configured
     environment_secrets    (kind, host) -> secret from the environment; stored connections come first
+    engine, openvino, precision    as in ``Context``
     keep_loaded  how many predictors may be in memory
     max_weights_bytes    larger models are refused
     unload_after_s    seconds after which one that nobody uses leaves memory; 0: never
@@ -59,6 +60,8 @@ class Registry:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     environment_secrets: Mapping[str, str] = field(default_factory=dict)
     engine: str = "auto"
+    openvino: bool = False
+    precision: str = "full"
     keep_loaded: int = 2
     max_weights_bytes: int = 2**63
     unload_after_s: float = 0.0
@@ -293,6 +296,8 @@ class Registry:
             cache_dir=self.cache_dir,
             secret=secret,
             engine=engine or self.engine,
+            openvino=self.openvino,
+            precision=self.precision,
             endpoints=self.endpoints,
             progress=progress,
             offline=self.offline,

@@ -87,9 +87,19 @@ class ModelsSettings(Section):
         default=512, description="Memory for what segmenters such as SAM have understood of frames, in MB."
     )
     max_weights_mb: Positive = Field(default=4096, description="Larger models are refused, in MB of weights.")
-    engine: Literal["auto", "onnxruntime", "transformers"] = Field(
+    engine: Literal["auto", "onnxruntime", "transformers", "openvino"] = Field(
         default="auto",
-        description="What runs local models: auto takes ONNX Runtime where the model ships ONNX, else transformers.",
+        description="What runs local models: auto takes ONNX Runtime where the model ships ONNX, else transformers, "
+        "and OpenVINO in their place as openvino says.",
+    )
+    openvino: bool = Field(
+        default=True,
+        description="auto takes OpenVINO where it is installed, answers as the model's own engine does, and is faster.",
+    )
+    precision: Literal["full", "fast"] = Field(
+        default="full",
+        description="full: f32. fast: half precision where the processor or GPU has it and is faster by it; "
+        "answers differ a little.",
     )
     offline: bool = Field(default=False, description="Never ask a hub or a hosted model; use what is on this machine.")
 

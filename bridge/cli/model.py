@@ -20,7 +20,8 @@ app = typer.Typer(help="Register models by URL, look at them, change and remove 
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a registered model.")]
 Engine = Annotated[
-    str | None, typer.Option(help="What runs it here: auto, onnxruntime or transformers. Default: the setting.")
+    str | None,
+    typer.Option(help="What runs it here: auto, onnxruntime, transformers or openvino. Default: the setting."),
 ]
 
 

@@ -30,6 +30,8 @@ class Trial:
 
     model: Model
     threshold: float
+    engine: str = ""  # what ran it, and why
+    choice: str = ""
     pace: str = ""  # how a local model is fed, as was measured when it was first loaded
     load_s: float = 0.0
     first_s: float = 0.0
@@ -60,6 +62,7 @@ async def try_model(
         async with service.registry.predictor(model) as predictor:
             trial.load_s = time.perf_counter() - started
             trial.pace = _pace(predictor.card)
+            trial.engine, trial.choice = predictor.card.engine, _choice(predictor.card)
             for frame in frames:
                 started = time.perf_counter()
                 try:
@@ -89,6 +92,11 @@ def _pace(card: ModelCard) -> str:
     )
 
 
+def _choice(card: ModelCard) -> str:
+    choice = card.settings.get("engine_choice")
+    return f"{choice['precision']} precision; {choice['why']}" if choice else ""
+
+
 def show_trial(trial: Trial, *, as_json: bool) -> None:
     usual = statistics.median(trial.later_s) if trial.later_s else trial.first_s
     if as_json:
@@ -96,6 +104,8 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
             {
                 "model": trial.model.name,
                 "threshold": trial.threshold,
+                "engine": trial.engine,
+                "engine_choice": trial.choice,
                 "pace": trial.pace,
                 "load_seconds": trial.load_s,
                 "first_seconds": trial.first_s,
@@ -111,7 +121,8 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
     facts(
         [
             ("model", trial.model.name),
-            ("runs on", trial.model.card.engine),
+            ("runs on", trial.engine),
+            ("chosen at", trial.choice),
             ("fed with", trial.pace),
             ("loaded in", f"{trial.load_s:.2f} s"),
             ("first image", f"{trial.first_s * 1000:.0f} ms"),

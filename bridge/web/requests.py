@@ -27,7 +27,7 @@ Reference = Annotated[
         examples=["https://huggingface.co/onnx-community/rfdetr_nano-ONNX"],
     ),
 ]
-Engine = Literal["auto", "onnxruntime", "transformers"]
+Engine = Literal["auto", "onnxruntime", "transformers", "openvino"]
 
 
 class Body(BaseModel):

@@ -26,6 +26,7 @@ class ServerProcess:
             "HUBBRIDGE_STORAGE__DATA_DIR": str(folder / "data"),
             "HUBBRIDGE_CONFIG": str(folder / "config.toml"),
             "OMP_NUM_THREADS": "1",
+            "HUBBRIDGE_MODELS__OPENVINO": "false",  # comparing engines takes seconds
             **(environment or {}),
         }
         (folder / "config.toml").touch()

@@ -17,6 +17,7 @@ from adapters.huggingface_config import (
 from adapters.huggingface_kinds import check_supported, task_type_of
 
 ONNX, SAFE = "onnx/model.onnx", "model.safetensors"
+IR, IR_WEIGHTS = "openvino_model.xml", "openvino_model.bin"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,15 @@ def test_models_of_other_kinds_are_refused_by_name(config: dict[str, Any], task_
         ([ONNX, SAFE], None, "transformers", Weights("transformers", SAFE, (SAFE,))),
         ([ONNX, SAFE], SAFE, "auto", Weights("transformers", SAFE, (SAFE,))),
         ([ONNX, SAFE], "config.json", "auto", Weights("onnxruntime", ONNX, (ONNX,))),
+        ([IR, IR_WEIGHTS], None, "auto", Weights("openvino", IR, (IR, IR_WEIGHTS))),
+        ([IR, IR_WEIGHTS, ONNX, SAFE], None, "openvino", Weights("openvino", IR, (IR, IR_WEIGHTS))),
+        ([IR, IR_WEIGHTS, ONNX, SAFE], ONNX, "openvino", Weights("openvino", ONNX, (ONNX,))),
+        ([IR, IR_WEIGHTS, ONNX], None, "auto", Weights("onnxruntime", ONNX, (ONNX,))),
+        ([IR, IR_WEIGHTS, SAFE], None, "auto", Weights("transformers", SAFE, (SAFE,))),
+        ([IR, IR_WEIGHTS, SAFE], IR, "auto", Weights("openvino", IR, (IR, IR_WEIGHTS))),
+        (["a/b.xml", "a/b.bin", ONNX], "a/b.xml", "auto", Weights("openvino", "a/b.xml", ("a/b.xml", "a/b.bin"))),
+        ([ONNX, SAFE], None, "openvino", Weights("openvino", ONNX, (ONNX,))),
+        ([SAFE], None, "openvino", Weights("openvino", SAFE, (SAFE,))),
         ([ONNX, "onnx/a.onnx"], "onnx/a.onnx", "auto", Weights("onnxruntime", "onnx/a.onnx", ("onnx/a.onnx",))),
         ([SAFE, "pytorch_model.bin"], None, "auto", Weights("transformers", SAFE, (SAFE,))),
         (
@@ -130,7 +140,8 @@ def test_the_engine_follows_from_the_files(paths: list[str], file: str | None, e
     [
         (["pytorch_model.bin"], None, "auto", "pickle"),
         ([ONNX, "best.pt"], "best.pt", "auto", "pickle"),
-        (["openvino.xml"], "openvino.xml", "auto", "OpenVINO"),
+        (["openvino.xml"], "openvino.xml", "auto", "without its weights"),
+        (["a.xml", "a.bin", ONNX], "a.xml", "onnxruntime", "onnxruntime does not run"),
         (["adapter.safetensors"], "adapter.safetensors", "auto", r"not the model\.safetensors"),
         (["README.md"], None, "auto", "neither"),
         ([SAFE], None, "onnxruntime", "no ONNX"),

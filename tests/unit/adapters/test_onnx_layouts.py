@@ -373,7 +373,7 @@ def test_what_is_not_recognised_is_refused_with_its_outputs(outputs: Any) -> Non
 
 
 def graph(shape: tuple[int | None, ...], **metadata: str) -> Graph:
-    return Graph((Output("images", (1, 3, NONE, NONE)),), {"images": "tensor(float)"}, (Output("o", shape),), metadata)
+    return Graph((Output("images", (1, 3, NONE, NONE)),), (Output("o", shape),), metadata)
 
 
 def test_ultralytics_metadata_gives_labels_size_and_joints() -> None:

@@ -61,7 +61,7 @@ def test_finding_an_adapter_imports_no_engine_and_no_client() -> None:
 
 def test_predicting_with_onnx_runtime_imports_no_torch() -> None:
     program = (
-        "import sys; import adapters.onnx_local, adapters.huggingface_hub_client; "
+        "import sys; import adapters.graph_local, adapters.huggingface_hub_client; "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
