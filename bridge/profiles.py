@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bridge.domain import Model, Profile, TaskLabel
 from bridge.errors import InvalidRequest, NotFound
-from bridge.mapping import LabelMatch, accepted_pairs, check_choices
+from bridge.mapping import LabelMatch, accepted_pairs, check_choices, some
 from bridge.model_labels import describe
 from bridge.pinning import check_pairs, labels_of, matching_hint, suggest
 from bridge.prompting import prompted, prompts_of
@@ -40,6 +41,34 @@ class Named:
     @property
     def prompts(self) -> Mapping[str, tuple[str, ...]]:
         return {} if self.profile is None else self.profile.prompts
+
+    def job_values(self, labels: Sequence[TaskLabel], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys of a job's spec over a task with these labels: the profile's, below those that were given.
+
+        What the profile fills and the task does not have is left out, and so is what the task has beside it.
+        Raises InvalidRequest where they have nothing in common.
+        """
+        if self.profile is None:
+            return dict(given)
+        names, ours = {label.name for label in labels}, self.profile
+        filled = {label.name for label in ours.labels} & names
+        if not filled:
+            raise InvalidRequest(
+                f"The profile {ours.name} fills none of the task's labels.",
+                hint=f"It fills: {some([label.name for label in ours.labels])}.",
+                code="nothing_matched",
+            )
+        if ours.prompts:
+            own: dict[str, Any] = {"mapping": dict.fromkeys(names - filled, "")}
+            own["prompts"] = {name: list(texts) for name, texts in ours.prompts.items() if texts and name in filled}
+        else:
+            everything = dict.fromkeys(self.model.card.labels or (), "")
+            own = {"mapping": everything | {mine: name for mine, name in ours.pairs.items() if name in filled}}
+        for key, values in own.items():
+            own[key] = values | dict(given.get(key) or {})
+        if given.get("threshold") is None:
+            own["threshold"] = self.threshold
+        return {**given, **own}
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ def labels_as_json(labels: Sequence[TaskLabel]) -> list[dict[str, Any]]:
     return found
 
 
+def as_text(labels: Sequence[TaskLabel]) -> str:
+    """The labels as ``parse_labels`` takes them."""
+    return json.dumps(labels_as_json(labels))
+
+
 def color_of(position: int) -> str:
     """The colour of the label at ``position`` (from 0): saturated, of middle lightness, far from its neighbours."""
     hue = (0.58 + position * _GOLDEN_ANGLE) % 1

@@ -50,11 +50,14 @@ class _Outcome:
 def annotate(
     context: typer.Context,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files and zips.")],
-    model: Annotated[str, typer.Option(metavar="REF", help="A model's URL, id, folder or registered name.")],
+    model: Annotated[str, typer.Option(metavar="REF", help="A model's URL, id, folder or name, or a profile's name.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     labels: Annotated[
         str | None,
-        typer.Option(metavar="a,b,c|FILE", help="Your labels: a list, a file, CVAT's JSON. Default: the model's own."),
+        typer.Option(
+            metavar="a,b,c|FILE",
+            help="Your labels: a list, a file, CVAT's JSON. Default: the model's own.",
+        ),
     ] = None,
     format_name: Annotated[str, typer.Option("--format", help="Format of the file.")] = "coco",
     threshold: o.Threshold = None,
@@ -91,19 +94,21 @@ def annotate(
         from bridge import formats  # noqa: PLC0415
         from bridge.cli.previews import write_previews  # noqa: PLC0415
         from bridge.cli.progress import run_job  # noqa: PLC0415
-        from bridge.cli.references import find_or_add  # noqa: PLC0415
+        from bridge.cli.references import named_or_added  # noqa: PLC0415
         from bridge.errors import BridgeError  # noqa: PLC0415
         from bridge.formats.writing import check_place  # noqa: PLC0415
+        from bridge.task_labels import as_text  # noqa: PLC0415
 
         formats.find(format_name)  # refused before any work is done, and so is a place that cannot be written
         await asyncio.to_thread(check_place, out)
-        registered = await find_or_add(service, model)
-        target, found, is_new = await _task(service, task, images, labels, registered, wanted["prompts"])
+        chosen = await named_or_added(service, model)
+        words = labels if labels is not None or chosen.profile is None else as_text(chosen.profile.labels)
+        target, found, is_new = await _task(service, task, images, words, chosen.model, wanted["prompts"])
         show_rejected(found, json)
         spec = o.make_spec(
             target=target.id,
-            model_id=registered.id,
-            **wanted,
+            model_id=chosen.model.id,
+            **chosen.job_values(target.labels, wanted),
             clean=clean,
             max_failure_rate=service.settings.jobs.max_failure_rate,
         )

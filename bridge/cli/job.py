@@ -24,7 +24,7 @@ Id = Annotated[int, typer.Argument(metavar="JOB", help="Id of an annotation job.
 def start(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")],
-    model: Annotated[str, typer.Option(help="Name or id of a registered model.")],
+    model: Annotated[str, typer.Option(help="Name or id of a registered model, or a profile's name.")],
     threshold: o.Threshold = None,
     label_threshold: o.LabelThreshold = None,
     pairs: o.Map = None,
@@ -56,13 +56,15 @@ def start(
     )  # fmt: skip
 
     async def work(service: App) -> Job:
+        from bridge.cli.references import named  # noqa: PLC0415
+
         found = await service.tasks.find(task)
-        registered = await service.registry.find(model)
+        chosen = await named(service, model)
         default_rate = service.settings.jobs.max_failure_rate
         spec = o.make_spec(
             target=found.id,
-            model_id=registered.id,
-            **wanted,
+            model_id=chosen.model.id,
+            **chosen.job_values(found.labels, wanted),
             clean=clean,
             frames={"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"},
             max_failure_rate=default_rate if max_failure_rate is None else max_failure_rate,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def preview(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")],
-    model: Annotated[str, typer.Option(help="Name or id of a registered model.")],
+    model: Annotated[str, typer.Option(help="Name or id of a registered model, or a profile's name.")],
     frames: Annotated[int, typer.Option(min=1, max=20, help="How many frames to try, spread over the job's.")] = 3,
     previews: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn.")] = None,
     threshold: o.Threshold = None,
@@ -52,10 +52,12 @@ def preview(
     async def work(service: App) -> tuple[Preview, list[Path]]:
         from bridge.cli.previews import write_pictures  # noqa: PLC0415
         from bridge.cli.progress import DownloadBar  # noqa: PLC0415
+        from bridge.cli.references import named  # noqa: PLC0415
 
-        found, registered = await service.tasks.find(task), await service.registry.find(model)
+        found, chosen = await service.tasks.find(task), await named(service, model)
         selection = {"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"}
-        spec = o.make_spec(target=found.id, model_id=registered.id, **wanted, frames=selection)
+        options = chosen.job_values(found.labels, wanted)
+        spec = o.make_spec(target=found.id, model_id=chosen.model.id, **options, frames=selection)
         with DownloadBar() as downloads:
             tried = await service.jobs.preview(spec, frames=frames, on_download=downloads)
         if previews is None:

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import annotate, backup, connection, doctor, job, job_trying, learned, match, model, serve, task, token
+from bridge.cli import (
+    annotate,
+    backup,
+    connection,
+    doctor,
+    job,
+    job_trying,
+    learned,
+    match,
+    model,
+    profile,
+    serve,
+    task,
+    token,
+)
 from bridge.cli.session import Invocation, report_error
 
 app = typer.Typer(
@@ -52,6 +66,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 app.add_typer(model.app, name="model")
+app.add_typer(profile.app, name="profile")
 app.add_typer(task.app, name="task")
 job.app.command("preview")(job_trying.preview)
 job.app.command("apply")(job_trying.apply)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from adapters.base import ModelCard
     from bridge.app import App
     from bridge.domain import Model
+    from bridge.profiles import Named
 
 _MODEL_FILES = ("config.json", "*.onnx", "onnx/*.onnx")
 
@@ -29,6 +30,20 @@ async def registered(service: App, text: str) -> Model | None:
 async def find_or_add(service: App, text: str) -> Model:
     """A registered model by that name, else the reference's, registered now."""
     return await registered(service, text) or (await service.registry.add(await with_folder(text)))[0]
+
+
+async def named_or_added(service: App, text: str) -> Named:
+    """A profile or a registered model by that name, else the reference's model, registered now."""
+    from bridge.profiles import Named  # noqa: PLC0415
+
+    return await service.profiles.named(text) or Named(await find_or_add(service, text))
+
+
+async def named(service: App, text: str) -> Named:
+    """A profile or a registered model by its name, or a model by its id. Raises NotFound."""
+    from bridge.profiles import Named  # noqa: PLC0415
+
+    return await service.profiles.named(text) or Named(await service.registry.find(text))
 
 
 async def card_of(service: App, text: str) -> ModelCard:

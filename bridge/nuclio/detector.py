@@ -14,10 +14,10 @@ from bridge.nuclio.bodies import Body, read_frame, read_threshold
 from bridge.nuclio.entries import Entry
 from bridge.nuclio.items import encode_items
 from bridge.nuclio.loading import Loading
-from bridge.nuclio.words import Words, words_of
 from bridge.profiles import Named, Profiles
 from bridge.registry import Registry
 from bridge.sources.files import ImageLimits
+from bridge.words import Words, words_of
 
 GROUPS_OF_A_FRAME = 1000
 _FRAMES = 1_000_000  # as many sets of group numbers as there are: CVAT keeps 31 bits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bridge.applying import ApplySpec
 from bridge.domain import JobSpec, Scope
 from bridge.web import answers as a
+from bridge.web import profile_bodies as p
 from bridge.web import requests as r
 from bridge.web.handlers import (
     annotated,
@@ -13,6 +14,8 @@ from bridge.web.handlers import (
     jobs,
     matching,
     models,
+    predictions,
+    profiles,
     segments,
     statistics,
     system,
@@ -71,7 +74,7 @@ ROUTES: tuple[AnyRoute, ...] = (
           models.remove_model, Nothing, Nothing, {204: None}, errors=(404, 409),
           description="Refused while annotation jobs name it. Its downloaded files stay in the cache."),
     Route("POST", "/v1/models/{model_id}/predict", "predict", ANNOTATE, "Models", "Ask a model about one image",
-          models.predict, r.PredictQuery, Nothing, {200: a.PredictionAnswer}, errors=(413, 415, *HOST_ERRORS),
+          predictions.predict, r.PredictQuery, Nothing, {200: a.PredictionAnswer}, errors=(413, 415, *HOST_ERRORS),
           uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
           description="Shapes come under the model's own labels, or those of the prompts, best first. "
           "Nothing is stored. `roi` and `prompts` are JSON in the query."),
@@ -80,6 +83,24 @@ ROUTES: tuple[AnyRoute, ...] = (
           uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
           description="Of a model for mask-generation, such as SAM: the object at points or in a box, one of them "
           "at least; both are JSON in the query. The image is looked at once: further clicks on it answer fast."),
+    # Profiles
+    Route("GET", "/v1/profiles", "listProfiles", READ, "Profiles", "List the profiles",
+          profiles.list_profiles, Paging, Nothing, {200: p.ProfilePage}),
+    Route("POST", "/v1/profiles", "addProfile", ADMIN, "Profiles", "Put a model under a task's own words",
+          profiles.add_profile, Nothing, p.AddProfile, {201: p.ProfileAnswer}, errors=(404, 409), idempotent=True,
+          description="Labels are matched as those of a job are; what is certain, chosen or accepted is pinned. "
+          "In CVAT the profile stands as a model of its own whose labels are the task's.",
+          example={"name": "street-traffic", "model_id": 1, "labels": [{"name": "car", "type": "rectangle"}]}),
+    Route("GET", "/v1/profiles/{profile_id}", "getProfile", READ, "Profiles", "Show a profile",
+          profiles.get_profile, Nothing, Nothing, {200: p.ProfileAnswer}, errors=(404,),
+          description="A job over it takes its model_id, mapping_id or prompts, and threshold."),
+    Route("DELETE", "/v1/profiles/{profile_id}", "removeProfile", ADMIN, "Profiles", "Forget a profile",
+          profiles.remove_profile, Nothing, Nothing, {204: None}, errors=(404,), description="Its model stays."),
+    Route("POST", "/v1/profiles/{profile_id}/predict", "predictProfile", ANNOTATE, "Profiles",
+          "Ask a profile about one image",
+          predictions.predict_profile, p.ProfilePredictQuery, Nothing, {200: a.PredictionAnswer},
+          errors=(413, 415, *HOST_ERRORS), uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
+          description="As `predict` of its model, with shapes under the profile's labels and of their types."),
     # Connections
     Route("GET", "/v1/connections", "listConnections", ADMIN, "Connections", "List the accounts, without their secrets",
           connections.list_connections, Paging, Nothing, {200: a.ConnectionPage}),

@@ -15,6 +15,7 @@ import requests
 from PIL import Image
 
 from adapters.errors import AccessDenied, BadOutput, RateLimited, Unavailable
+from bridge.task_labels import parse_labels
 from tests.servers.cvat_lambda_manager import EXTRA_HEADERS, CvatFails, LambdaManager, Stored, TaskLabel
 from tests.unit.bridge.nuclio.every_shape import JOINTS, LABELS, SHAPE_TYPES, TROUBLES, Served, served
 
@@ -253,6 +254,40 @@ def test_models_come_and_go_in_the_list_without_a_restart(face: Served) -> None:
     assert "late" in {function.id for function in cvat.list()}
     face.run(_remove_late)
     assert "late" not in {function.id for function in cvat.list()}
+
+
+def test_a_profile_stands_as_a_model_whose_dialog_is_filled_in(face: Served) -> None:
+    async def make(service: Any) -> None:
+        street = parse_labels('[{"name": "Vehicle", "type": "rectangle"}, {"name": "Pedestrian", "type": "polygon"}]')
+        model = await service.registry.find("rectangle")
+        pairs = {"car": "Vehicle", "person": "Pedestrian"}
+        await service.profiles.add("traffic", model, street, title="RT-DETR for Traffic", chosen=pairs, threshold=0.75)
+        open_one = await service.registry.find("open")
+        await service.profiles.add("signs", open_one, parse_labels("stop,yield"), prompts={"stop": "a red sign"})
+        again = await service.registry.find("mask")
+        await service.profiles.add("twin", again, parse_labels("car"), title="RT-DETR for Traffic")
+
+    async def remove(service: Any) -> None:
+        for profile in await service.profiles.page():
+            await service.profiles.remove(profile.id)
+
+    face.run(make)
+    try:
+        cvat = LambdaManager(face.url)
+        found = {function.id: function for function in cvat.list()}
+        assert found["traffic"].name == "RT-DETR for Traffic (traffic)"
+        assert found["twin"].name == "RT-DETR for Traffic (twin)"
+        assert "open" not in found
+        task = [TaskLabel("Vehicle"), TaskLabel("Pedestrian", "polygon"), TaskLabel("Sky")]
+        stored = cvat.annotate("traffic", [picture()], task)
+        assert [(shape["label"], shape["type"]) for shape in stored.shapes] == [
+            ("Vehicle", "rectangle"), ("Pedestrian", "polygon")
+        ]  # fmt: skip
+        check_stored(stored)
+        assert [label["name"] for label in found["signs"].labels] == ["stop", "yield"]
+        assert [item["label"] for item in cvat.detect("signs", picture())] == ["stop", "yield", "stop"]
+    finally:
+        face.run(remove)
 
 
 def test_one_broken_model_never_breaks_the_list(face: Served) -> None:
