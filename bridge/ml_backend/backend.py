@@ -17,7 +17,7 @@ import structlog
 from adapters.base import PredictOptions
 from adapters.errors import BadFrame, PredictorError
 from bridge.domain import StoredFrame, Task
-from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound, from_predictor
+from bridge.errors import Conflict, InvalidRequest, NotFound, from_predictor
 from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.label_studio.clicks import answer_config, as_shape, read_clicks
@@ -39,6 +39,7 @@ from bridge.store import label_studio as rows
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4  # tasks that are answered without a job
+STORING_S = 10.0  # how long Label Studio may take to store an answer, until when it may ask for the same once more
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Backend:
     projects: Projects
     retrievals: Retrievals
     answer_within_s: float
-    _answering: dict[int, set[int]] = field(default_factory=dict)  # task row -> Label Studio's tasks in open requests
+    _answering: dict[tuple[int, str], set[int]] = field(default_factory=dict)  # task row, version -> tasks there
 
     async def set_up(self, name: str, told: Setup) -> str:
         """The ``model_version`` under which a project is answered. No model is loaded for it.
@@ -98,7 +99,7 @@ class Backend:
         return await self._in_time(plan, task, asked, deadline)
 
     async def _in_time(self, plan: Plan, task: Task, asked: Predict, deadline: float) -> list[dict[str, Any]]:
-        """The answer, unless another request is being answered for one of the same tasks: both would be stored."""
+        """The answer, unless one of the tasks is being answered, or written by a job, already."""
         numbers = list(dict.fromkeys(each.id for each in asked.tasks))
         frames = {number: row for each in asked.tasks for number, row in _rows(task, each.model_dump(), plan.config)}
         if not frames and asked.tasks:
@@ -108,26 +109,46 @@ class Backend:
                 hint=f"Each needs its address in data under {keys}.",
                 code="no_images",
             )
-        busy = self._answering.setdefault(task.id, set())
-        overlap = busy.intersection(numbers)
+        claimed = self._claim(task, plan, numbers)
+        answered: list[int] = []
         try:
-            if overlap or await self.retrievals.writes(task, plan, list(frames)):
-                await self.retrievals.leave_to_others(task, plan, list(frames.values()), overlap)
-            busy.update(numbers)
-            try:
-                found = await self._found(plan, task, frames, len(numbers), deadline)
-            finally:
-                busy.difference_update(numbers)
+            if not claimed or await self.retrievals.writes(task, plan, list(frames)):
+                await self.retrievals.refuse_overlap(task, plan)
+            found = await self._found(plan, task, frames, len(numbers), deadline)
+            if found and all(each.detections is None for each in found.values()):
+                reason = next(iter(found.values())).error
+                raise InvalidRequest(f"No image could be had: {reason}", code="no_images")
+            order = [each.id for each in asked.tasks]
+            answers = await asyncio.to_thread(predictions, plan, task, order, frames.values(), found)
+            answered = [n for n, each in zip(order, answers, strict=True) if each["model_version"] == plan.version]
+            await self.retrievals.note(task, plan, f"{len(order)} tasks answered.")
         finally:
-            if not busy:
-                self._answering.pop(task.id, None)
-        if found and all(each.detections is None for each in found.values()):
-            reason = next(iter(found.values())).error
-            raise BridgeError(f"No image could be had: {reason}", code="no_images")
-        order = [each.id for each in asked.tasks]
-        answers = await asyncio.to_thread(predictions, plan, task, order, frames.values(), found)
-        await self.retrievals.note(task, plan, f"{len(order)} tasks answered.")
+            if claimed:
+                self._release(task, plan, numbers, answered)
         return answers
+
+    def _claim(self, task: Task, plan: Plan, numbers: Sequence[int]) -> bool:
+        """Whether no other request is being answered for one of these tasks: Label Studio would store both."""
+        busy = self._answering.setdefault((task.id, plan.version), set())
+        if busy.intersection(numbers):
+            return False
+        busy.update(numbers)
+        return True
+
+    def _release(self, task: Task, plan: Plan, numbers: Sequence[int], answered: Sequence[int]) -> None:
+        """Those that were answered a while later: a request that was on its way meanwhile does not know of it."""
+        key = (task.id, plan.version)
+
+        def forget(some: Sequence[int]) -> None:
+            busy = self._answering.get(key, set())
+            busy.difference_update(some)
+            if not busy:
+                self._answering.pop(key, None)
+
+        if answered:
+            asyncio.get_running_loop().call_later(STORING_S, forget, answered)
+        kept = set(answered)
+        forget([number for number in numbers if number not in kept])
 
     async def _found(
         self, plan: Plan, task: Task, frames: Mapping[int, StoredFrame], asked: int, deadline: float

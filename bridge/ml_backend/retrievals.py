@@ -89,16 +89,10 @@ class Retrievals:
                         return True
         return False
 
-    async def leave_to_others(
-        self, task: Task, plan: Plan, frames: Sequence[StoredFrame], overlap: set[int]
-    ) -> NoReturn:
-        """Refuse a request that asks for tasks which are answered or written already: both would be stored.
-
-        What nobody is at work on becomes a job.
-        """
-        del overlap, frames
+    async def refuse_overlap(self, task: Task, plan: Plan) -> NoReturn:
+        """Refuse a request for tasks that are being answered, or written, already: Label Studio would store both."""
         text = "Predictions for some of these tasks are under way already."
-        await self.note(task, plan, text)
+        log.info("a request of Label Studio overlaps another one", project=task.name, model=plan.name)
         raise Overloaded(text, hint="They appear in Label Studio when they are done.", code="in_progress")
 
     async def give_to_job(

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from adapters.base import Detections, PredictOptions
+from adapters.frame import Frame
+from adapters.local import LocalPredictor
+from bridge.domain import Scope
+from bridge.store import label_studio as rows
 from bridge.web.server import serving
-from tests.servers.label_studio import PERSONAL, LabelStudioServer, Project
+from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, Project, image
 from tests.unit.bridge.web.conftest import Api, settings_for
 
 CONFIG = """<View><Image name="image" value="$image"/>
@@ -30,9 +39,9 @@ async def api(
 ) -> AsyncIterator[Api]:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", PERSONAL)
     monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
-    settings = settings_for(tmp_path, **sections)
-    async with serving(settings) as server, ClientSession() as session:
-        yield Api(server, session, settings, tmp_path)
+    chosen = settings_for(tmp_path, **sections)
+    async with serving(chosen) as server, ClientSession() as session:
+        yield Api(server, session, chosen, tmp_path)
 
 
 async def backend(api: Api) -> str:
@@ -61,3 +70,234 @@ async def test_all_tasks_of_a_project_are_predicted_once(api: Api, studio: Label
     assert job["state"] == "succeeded"
     task = await api.call("GET", f"/v1/tasks/{job['task_id'] if 'task_id' in job else job['spec']['target']}")
     assert task["frame_count"] == 12
+
+
+async def told(api: Api) -> dict[str, Any]:
+    """What the last request for predictions came to."""
+    async with api.server.state.service.store.read() as connection:
+        (found,) = await rows.list_backends(connection)
+    return {"outcome": found.outcome, "job": found.job_id, "version": found.model_version}
+
+
+async def until(condition: Any, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A model that needs ``seconds`` for each frame."""
+    pace = {"seconds": 0.1, "frames": 0}
+    predict = LocalPredictor.predict
+
+    async def waits(self: Any, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
+        await asyncio.sleep(pace["seconds"] * len(frames))
+        pace["frames"] += len(frames)
+        return await predict(self, frames, options)
+
+    monkeypatch.setattr(LocalPredictor, "predict", waits)
+    return pace
+
+
+WALL = {"label_studio": {"answer_within_seconds": 1.0}}
+
+
+@pytest.mark.parametrize("sections", [WALL])
+async def test_what_takes_longer_than_label_studio_waits_is_written_by_a_job_once(
+    api: Api, studio: LabelStudioServer, paced: dict[str, float]
+) -> None:
+    project, url = studio.project(CONFIG, 60), await backend(api)
+    await retrieve(studio, url, project)  # Label Studio is refused, and stores nothing of it
+    assert not [event for event in studio.events if not event.startswith("import")]
+    await retrieve(studio, url, project)  # an impatient user: nothing may come twice
+    await until(lambda: len(project.predictions) >= 60)
+    seen = await told(api)
+    assert "job" in seen["outcome"]
+    job = await api.ended(seen["job"])
+    assert job["state"] == "succeeded"
+    await retrieve(studio, url, project)
+    await retrieve(studio, url, project)
+    assert sorted(each["task"] for each in project.predictions.values()) == sorted(project.tasks)
+    assert {each["model_version"] for each in project.predictions.values()} == {seen["version"]}
+    assert paced["frames"] < 75, "what the first job had found was asked for again"
+    assert max(studio.import_sizes) > 1, "written in bulk"
+
+
+@pytest.mark.parametrize("sections", [WALL])
+async def test_where_the_api_may_not_be_used_a_second_try_is_answered_from_the_ledger(
+    api: Api, studio: LabelStudioServer, paced: dict[str, float]
+) -> None:
+    studio.legacy_tokens = False
+    api.server.state.service.registry.environment_secrets = {}  # type: ignore[misc]
+    where = f"http://127.0.0.1:{studio.port}"
+    project = studio.project(CONFIG)
+    for number in range(30):
+        studio.presigned[f"{number}.png"] = image(number)
+        studio.add_task(project, {"image": f"{where}/presigned/{number}.png"})
+    url = await backend(api)
+    await retrieve(studio, url, project)
+    assert not project.predictions
+    async with asyncio.timeout(30):
+        while "cannot be written" not in (await told(api))["outcome"]:
+            await asyncio.sleep(0.05)
+    seen = await told(api)
+    assert "LABEL_STUDIO_API_KEY" in seen["outcome"]
+    await api.ended(seen["job"])
+    paced["frames"] = 0
+    await retrieve(studio, url, project)
+    assert len(project.predictions) == 30
+    assert paced["frames"] == 0
+
+
+async def test_opening_a_task_asks_for_it_alone_and_makes_no_job(api: Api, studio: LabelStudioServer) -> None:
+    project, url = studio.project(CONFIG, 2), await backend(api)
+    first = next(iter(project.tasks))
+    await asyncio.to_thread(studio.open_task, url, project, first)
+    assert [each["task"] for each in project.predictions.values()] == [first]
+    assert (await api.call("GET", "/v1/jobs"))["jobs"] == []
+
+
+async def test_a_task_opened_twice_is_stored_once(api: Api, studio: LabelStudioServer, paced: dict[str, float]) -> None:
+    project, url = studio.project(CONFIG, 1), await backend(api)
+    paced["seconds"] = 1.0
+    first = next(iter(project.tasks))
+    await asyncio.gather(*(asyncio.to_thread(studio.open_task, url, project, first) for _ in range(3)))
+    assert len(project.predictions) == 1
+
+
+async def test_a_config_that_matches_nothing_is_refused_with_what_to_do(api: Api, studio: LabelStudioServer) -> None:
+    other = CONFIG.replace("Car", "Zebra").replace("Person", "Xylophone")
+    project, url = studio.project(other, 2), await backend(api)
+    reason = await asyncio.to_thread(studio.connect, url, project)
+    assert "No label of" in reason
+    assert "hubbridge label-studio labels" in reason
+    await retrieve(studio, url, project)
+    assert not project.predictions
+    assert (await told(api))["outcome"] == "Nothing is matched yet."
+
+
+async def test_an_accepted_suggestion_counts_from_then_on(api: Api, studio: LabelStudioServer) -> None:
+    other = CONFIG.replace("Car", "Zebra").replace("Person", "Xylophone")
+    project, url = studio.project(other, 2), await backend(api)
+    await asyncio.to_thread(studio.connect, url, project)
+    task = (await api.call("GET", "/v1/tasks"))["tasks"][0]
+    model = await api.model()
+    body = {"model_id": model["id"], "task_id": task["id"], "pairs": {model["card"]["labels"][0]: "Zebra"}}
+    await api.call("POST", "/v1/mappings", body, 201)
+    assert await asyncio.to_thread(studio.connect, url, project) == ""
+    await retrieve(studio, url, project)
+    assert len(project.predictions) == 2
+
+
+async def test_an_image_that_cannot_be_had_is_asked_for_again(api: Api, studio: LabelStudioServer) -> None:
+    project, url = studio.project(CONFIG, 6), await backend(api)
+    lost = studio.add_task(project, {"image": "/data/upload/7/lost.png"})
+    nothing = studio.add_task(project, {"picture": "/data/upload/7/0000.png"})
+    await retrieve(studio, url, project)
+    versions = {each["task"]: each["model_version"] for each in project.predictions.values()}
+    assert len(versions) == 8
+    assert {task for task, version in versions.items() if version.endswith("-failed")} == {lost, nothing}
+    studio.files["/data/upload/7/lost.png"] = image(99)
+    await retrieve(studio, url, project)
+    assert [each["model_version"].endswith("-failed") for each in project.of(lost)] == [True, False]
+
+
+@pytest.mark.parametrize("sections", [{"network": {"allowed_hosts": ("localhost",)}}])
+async def test_every_kind_of_address(api: Api, studio: LabelStudioServer) -> None:
+    project, url = studio.project(CONFIG), await backend(api)
+    studio.files["/data/local/some/dir/a b.png"] = image(1)
+    studio.presigned["s3://bucket/b.png"] = image(2)
+    studio.presigned["c.png"] = image(3)
+    inline = "data:image/png;base64," + base64.b64encode(image(4)).decode()
+    studio.upload("7/d.png", image(5))
+    for address in (
+        "/data/local-files/?d=some/dir/a%20b.png",
+        "s3://bucket/b.png",
+        f"{studio.url}/presigned/c.png",
+        inline,
+        f"{studio.url}/data/upload/7/d.png",
+    ):
+        studio.add_task(project, {"image": address})
+    far = [studio.add_task(project, {"image": address}) for address in ("http://10.1.2.3/x.png", "ftp://x/y", "x.png")]
+    await retrieve(studio, url, project)
+    failed = {each["task"] for each in project.predictions.values() if each["model_version"].endswith("-failed")}
+    assert failed == set(far)
+    assert studio.with_token_elsewhere == ["/presigned/c.png"]  # Label Studio's own host, as its own pages do
+
+
+async def test_a_legacy_token_that_setup_told_is_enough(
+    tmp_path: Path, studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+    chosen = settings_for(tmp_path)
+    async with serving(chosen) as server, ClientSession() as session:
+        api = Api(server, session, chosen, tmp_path)
+        project, url = studio.project(CONFIG, 5), await backend(api)
+        await retrieve(studio, url, project)
+        assert len(project.predictions) == 5
+        dump = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("hubbridge.db*"))
+        assert LEGACY.encode() not in dump
+
+
+async def test_basic_authentication_guards_all_but_the_webhook(api: Api, studio: LabelStudioServer) -> None:
+    project, url = studio.project(CONFIG, 5), await backend(api)
+    _, text = await api.server.state.service.tokens.create("studio", Scope.ANNOTATE)
+    assert "401" in await asyncio.to_thread(studio.connect, url, project)
+    assert "401" in await asyncio.to_thread(studio.connect, url, project, ("hubbridge", "wrong"))
+    good = ("hubbridge", text)
+    assert await asyncio.to_thread(studio.connect, url, project, good) == ""
+    await asyncio.to_thread(studio.retrieve, url, project, good)
+    assert len(project.predictions) == 5
+    path = url.removeprefix(api.server.url)
+    status, _, _ = await api.raw("POST", f"{path}/webhook", json={"action": "ANNOTATION_CREATED"})
+    assert status == 200
+    status, _, _ = await api.raw("POST", f"{path}/predict", json={"tasks": []})
+    assert status == 401
+
+
+async def test_smart_tools_of_a_model_that_takes_no_clicks(api: Api, studio: LabelStudioServer) -> None:
+    project, url = studio.project(CONFIG, 1), await backend(api)
+    click = {"type": "keypointlabels", "to_name": "image", "value": {"x": 50, "y": 50, "width": 1}}
+    answer = await asyncio.to_thread(studio.interactive, url, project, next(iter(project.tasks)), {"result": [click]})
+    assert "takes no clicks" in answer["errors"][0]
+
+
+async def test_unknown_names_and_versions(api: Api, studio: LabelStudioServer) -> None:
+    url = await backend(api)
+    path = url.removeprefix(api.server.url)
+    assert (await api.call("GET", f"{path}/health"))["status"] == "UP"
+    assert await api.call("GET", f"{path}/versions") == {"versions": []}
+    message = await api.error("GET", "/label-studio/nobody/health", 404, "model_not_registered")
+    assert "nobody" in message
+    status, _, response = await api.raw("GET", "/label-studio/nobody/health")
+    assert status == 404
+    assert "nobody" in response.reason
+
+
+bodies = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["tasks", "project", "label_config", "params", "context", "result", "id", "data", "image",
+                         "schema", "hostname", "access_token", "value", "type", "x"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+async def test_no_body_makes_a_500(api: Api, studio: LabelStudioServer) -> None:
+    path = (await backend(api)).removeprefix(api.server.url)
+    loop = asyncio.get_running_loop()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.sampled_from(["setup", "predict"]), bodies)
+    def fuzz(route: str, body: Any) -> None:
+        if isinstance(body, dict) and route == "predict":
+            body = {"project": "7.1", "label_config": CONFIG, **body}
+        call = api.raw("POST", f"{path}/{route}", json=body)
+        status, answer, _ = asyncio.run_coroutine_threadsafe(call, loop).result(60)
+        assert status != 500, answer
+        if route == "predict" and status == 200:
+            assert len(json.loads(answer)["results"]) == len(body["tasks"])
+
+    await asyncio.to_thread(fuzz)
