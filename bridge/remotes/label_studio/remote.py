@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from adapters.errors import AccessDenied
-from bridge.domain import Job, Task, Undone
+from bridge.domain import FrameSelection, Job, Task, Undone
 from bridge.errors import InvalidRequest, translated
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
@@ -75,8 +75,8 @@ class LabelStudioRemote:
         assert found is not None
         return found
 
-    async def refresh(self, task: Task) -> None:
-        """See ``Remote``."""
+    async def refresh(self, task: Task, frames: FrameSelection | None = None) -> None:
+        """See ``Remote``. All of the project is read, whatever is selected."""
         await self.open_project(address_of(task))
 
     @staticmethod
