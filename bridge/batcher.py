@@ -88,6 +88,10 @@ class Batcher:
                 )
             )
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     async def close(self) -> None:
         """Break off what is under way."""
         for server in self._servers:

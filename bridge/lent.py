@@ -12,6 +12,7 @@ import structlog
 from adapters.base import Detections, ModelCard, PredictOptions, Predictor
 from adapters.errors import BadOutput, PredictorError, PredictTimeout, RateLimited, Unavailable
 from adapters.frame import Frame
+from bridge.observer import Observer, timed
 from bridge.turns import Turns
 
 log = structlog.get_logger(__name__)
@@ -24,8 +25,11 @@ class LentPredictor:
     it is longer by half, since most predictors keep it themselves and know better how to give a call up.
     """
 
-    def __init__(self, predictor: Predictor, turns: Turns, *, urgent: bool = False) -> None:
+    def __init__(
+        self, predictor: Predictor, turns: Turns, observer: Observer | None = None, *, urgent: bool = False
+    ) -> None:
         self.card: ModelCard = predictor.card
+        self._observer = observer or Observer()
         self._predictor, self._turns, self._urgent = predictor, turns, urgent
 
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
@@ -35,6 +39,10 @@ class LentPredictor:
 
     async def ask(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         """As ``predict``, for a caller who holds the turn."""
+        with timed(lambda seconds, outcome: self._observer.called(self.card, len(frames), seconds, outcome)):
+            return await self._ask(frames, options)
+
+    async def _ask(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         timeout_s = self.card.limits.timeout_s
         try:
             async with asyncio.timeout(1.5 * timeout_s * max(1, len(frames))):

@@ -15,6 +15,7 @@ from bridge.batcher import Batcher
 from bridge.domain import Model
 from bridge.errors import Overloaded
 from bridge.lent import LentPredictor
+from bridge.observer import Observer, timed
 from bridge.turns import Turns
 
 log = structlog.get_logger(__name__)
@@ -34,10 +35,10 @@ class LoadedModel:
     closed: bool = False
 
     @classmethod
-    def of(cls, model: OpenModel) -> Self:
+    def of(cls, model: OpenModel, observer: Observer) -> Self:
         limits = model.card.limits
         turns = Turns(limits.max_concurrency, limits.requests_per_second)
-        batcher = Batcher(LentPredictor(model, turns), turns) if isinstance(model, Predictor) else None
+        batcher = Batcher(LentPredictor(model, turns, observer), turns) if isinstance(model, Predictor) else None
         return cls(model, turns, batcher)
 
     @property
@@ -58,7 +59,8 @@ class LoadedModels:
     unload_after_s   a model that nobody has used for so long is let go; 0: never
     """
 
-    def __init__(self, most: int, unload_after_s: float = 0.0) -> None:
+    def __init__(self, most: int, unload_after_s: float = 0.0, observer: Observer | None = None) -> None:
+        self._observer = observer or Observer()
         self._most, self._unload_after_s = most, unload_after_s
         self._loaded: dict[_Key, LoadedModel] = {}  # least recently used first
         self._locks: dict[int, asyncio.Lock] = {}
@@ -70,6 +72,16 @@ class LoadedModels:
     def __len__(self) -> int:
         """How many models are in memory."""
         return self._held
+
+    @property
+    def waiting(self) -> int:
+        """Callers with a frame of their own who are not served yet."""
+        return sum(entry.batcher.waiting for entry in self._loaded.values() if entry.batcher is not None)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the weights in memory, as the models' cards have it."""
+        return sum(entry.model.card.weights_bytes or 0 for entry in self._loaded.values())
 
     @property
     def hung(self) -> list[str]:
@@ -134,7 +146,8 @@ class LoadedModels:
             ) from error
         self._held += 1
         try:
-            loaded = LoadedModel.of(await open_it())
+            with timed(lambda seconds, outcome: self._observer.loaded(model.card, seconds, outcome)):
+                loaded = LoadedModel.of(await open_it(), self._observer)
         except BaseException:
             self._held -= 1
             self._changed.set()

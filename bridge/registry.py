@@ -25,6 +25,7 @@ from bridge.downloads import Downloads, DownloadState, Progress
 from bridge.errors import InvalidRequest, NotFound, TooLarge, from_predictor, translated
 from bridge.lent import LentPredictor
 from bridge.loaded_models import LoadedModel, LoadedModels
+from bridge.observer import Observer
 from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import models as rows
@@ -67,11 +68,12 @@ class Registry:
     unload_after_s: float = 0.0
     offline: bool = False
     http: HttpPolicy = field(default_factory=HttpPolicy)
+    observer: Observer = field(default_factory=Observer)
     _memory: LoadedModels = field(init=False)
     _downloads: Downloads = field(default_factory=Downloads)
 
     def __post_init__(self) -> None:
-        self._memory = LoadedModels(self.keep_loaded, self.unload_after_s)
+        self._memory = LoadedModels(self.keep_loaded, self.unload_after_s, self.observer)
 
     async def resolve(self, text: str, *, engine: str | None = None, run: str = "auto") -> ModelCard:
         """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept."""
@@ -202,6 +204,16 @@ class Registry:
         return len(self._memory)
 
     @property
+    def waiting(self) -> int:
+        """Single predictions that wait for a turn."""
+        return self._memory.waiting
+
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the weights in memory."""
+        return self._memory.weights_bytes
+
+    @property
     def hung(self) -> list[str]:
         """Names of the models that were given up because they hung, and were not loaded anew since."""
         return self._memory.hung
@@ -215,7 +227,7 @@ class Registry:
         async with self._lend(model, progress) as loaded:
             if not isinstance(loaded.model, Predictor):
                 raise wants_a_person(model)
-            yield LentPredictor(loaded.model, loaded.turns)
+            yield LentPredictor(loaded.model, loaded.turns, self.observer)
 
     @asynccontextmanager
     async def batcher(self, model: Model) -> AsyncIterator[Batcher]:

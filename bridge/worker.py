@@ -79,6 +79,7 @@ class Worker:
                 self._running[job.id] = asyncio.create_task(self._run(job.id))
 
     async def _run(self, job_id: int) -> None:
+        structlog.contextvars.bind_contextvars(job=job_id)  # of this task alone; on every line that it logs
         counted: int | None = None
 
         def count(progress: Progress) -> None:
@@ -91,13 +92,13 @@ class Worker:
             before = await self.jobs.get(job_id)
             counted = before.frames_done + before.frames_failed
             job = await self.jobs.run(job_id, on_progress=count)
-            log.info("job ended", job=job_id, state=str(job.state))
+            log.info("job ended", state=str(job.state))
         except Conflict:
-            log.debug("another process took the job", job=job_id)
+            log.debug("another process took the job")
         except BridgeError as error:
-            log.warning("job failed", job=job_id, code=error.code, error=error.message)
+            log.warning("job failed", code=error.code, error=error.message)
         except Exception:
-            log.exception("job failed unexpectedly", job=job_id)
+            log.exception("job failed unexpectedly")
         finally:
             self._running.pop(job_id, None)
             self.wake()

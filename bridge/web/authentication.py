@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
 from aiohttp import web
 
 from bridge.domain import ApiToken, Scope
@@ -115,6 +116,7 @@ class Authentication:
         check_origin(request, is_open=self._is_open, public_url=self._public)
         principal = EVERYBODY if self._is_open else await self._identify(request, required=required)
         _principal.set(principal)
+        structlog.contextvars.bind_contextvars(caller=principal.name or "nobody")
         if not principal.scope.covers(scope):
             if principal is NOBODY:
                 raise Unauthorized(

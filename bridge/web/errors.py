@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
@@ -78,6 +80,8 @@ ERROR_CODES: dict[str, str] = {
 }
 assert {code for _, _, code in PREDICTOR_STATUS} <= ERROR_CODES.keys()
 
+REQUEST_ID = "X-Request-ID"
+_HARMLESS_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _begun: ContextVar[web.StreamResponse | None] = ContextVar("begun")  # the request's answer, once that goes out
 _HEADERS = {
     "Server": "hubbridge",
@@ -162,6 +166,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     metrics = request.app[STATE].metrics
     started = time.perf_counter()
     _begun.set(None)  # a connection's requests share a context
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request=_request_id(request))
     try:
         response = await handler(request)
     except Exception as error:
@@ -175,13 +181,23 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     metrics.requests.labels(known_method, route, str(response.status)).inc()
     if response.content_type != "text/event-stream":
         metrics.seconds.labels(known_method, route).observe(time.perf_counter() - started)
+    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    log.info("request", method=known_method, route=route, status=response.status, ms=milliseconds)
     return response
+
+
+def _request_id(request: web.Request) -> str:
+    """What the client or a proxy calls the request, where that is harmless in a log; else a name of our own."""
+    given = request.headers.get(REQUEST_ID, "")
+    return given if _HARMLESS_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Before any answer goes out: it is not to be sniffed, embedded elsewhere or, unless it says so,
     kept by caches."""
     _begun.set(response)
+    if (request_id := structlog.contextvars.get_contextvars().get("request")) is not None:
+        response.headers[REQUEST_ID] = request_id
     for name, value in _HEADERS.items():
         if name != "Cache-Control" or name not in response.headers:
             response.headers[name] = value

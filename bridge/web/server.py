@@ -53,6 +53,7 @@ class Serving:
 def make_web_app(service: App) -> web.Application:
     """The routes over an opened service; its worker is made, and runs when somebody runs it."""
     metrics = Metrics()
+    metrics.observe(service.registry)
     frames = metrics.frames.labels("job")
     worker = Worker(service.jobs, service.settings.server.jobs_at_once, on_frames=frames.inc)
     app = web.Application(middlewares=[answer_errors, errors_as_pages, authorize], client_max_size=MAX_JSON_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 import typer
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
 from bridge.cli.main import app
 from bridge.web.errors import ERROR_CODES
@@ -51,20 +54,61 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     table = REST.partition("## Metrics")[2].partition("## Starting")[0]
     documented = {
         name: set(re.findall(r"`(\w+)`", labels))
-        for name, labels in re.findall(r"^\| `(hubbridge_\w+)` \| ([^|]*) ?\|", table, re.MULTILINE)
+        for name, labels in re.findall(r"^\| `((?:hubbridge|process)_\w+)` \| ([^|]*) ?\|", table, re.MULTILINE)
     }
+    assert documented == real_metrics()
+
+
+def real_metrics() -> dict[str, set[str]]:
+    """Name -> labels of every metric that the service has."""
     metrics = Metrics()
-    metrics.requests.labels("GET", "/", "200").inc()
-    metrics.seconds.labels("GET", "/").observe(1)
-    metrics.frames.labels("job").inc()
-    metrics.render({}, 0)
-    real = {
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase) and metric._labelnames:
+            metric.labels(*metric._labelnames)  # any value makes a sample
+    return {
         f"{metric.name}_total" if metric.type == "counter" else metric.name: {
             label for sample in metric.samples for label in sample.labels if label != "le"
         }
         for metric in metrics.registry.collect()
     }
-    assert documented == real
+
+
+DEPLOY = ROOT / "deploy"
+
+
+def expressions() -> Iterator[str]:
+    """What the dashboard and the alerts ask Prometheus."""
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    for panel in dashboard["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", ()))
+    for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_and_labels_that_exist() -> None:
+    real = real_metrics()
+    asked = list(expressions())
+    assert len(asked) >= 20
+    for expression in asked:
+        names = re.findall(r"\b((?:hubbridge|process)_\w+)(\{[^}]*\})?", expression)
+        assert names, expression
+        for name, selector in names:
+            known = name if name in real else re.sub(r"_(bucket|sum|count)$", "", name)
+            assert known in real, expression
+            labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector))
+            assert labels <= real[known] | {"job", "instance", "le"}, expression
+    shown = {name for expression in asked for name in re.findall(r"hubbridge_\w+", expression)}
+    stems = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
+    assert {name for name in real if name.startswith("hubbridge_")} - stems == {"hubbridge_build_info"}
+
+
+def test_every_alert_says_what_to_do_and_is_documented() -> None:
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            assert rule["labels"]["severity"] in ("page", "ticket")
+            assert rule["annotations"]["summary"] and rule["annotations"]["description"]
+            assert f"`{rule['alert']}`" in text
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

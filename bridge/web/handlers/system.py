@@ -35,7 +35,8 @@ async def readyz(call: Call[Nothing, Nothing]) -> Readiness:
 
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     counts: dict[JobState, int] = await call.service.jobs.counts()
-    text = call.state.metrics.render(counts, call.service.registry.loaded)
+    service = call.service
+    text = call.state.metrics.render(counts, service.registry, service.settings.storage.folder)
     return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

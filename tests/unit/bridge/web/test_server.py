@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import structlog
 from aiohttp import ClientError, ClientSession, web
 from structlog.testing import capture_logs
 
@@ -40,9 +41,39 @@ async def test_metrics_count_requests_frames_jobs_and_models(api: Api) -> None:
     assert 'hubbridge_jobs{state="succeeded"} 1.0' in text
     assert 'hubbridge_jobs{state="queued"} 0.0' in text
     assert "hubbridge_models_loaded 1.0" in text
+    assert 'hubbridge_model_calls_total{outcome="ok",provider="local"}' in text
+    assert 'hubbridge_model_batch_frames_sum{provider="local"} 3.0' in text
+    assert 'hubbridge_model_loads_total{outcome="ok",provider="local"} 1.0' in text
+    assert "hubbridge_predictions_waiting 0.0" in text
+    assert re.search(r"hubbridge_model_weights_bytes [1-9]", text)
+    assert re.search(r"hubbridge_disk_free_bytes [1-9]", text)
     assert 'hubbridge_http_requests_total{method="POST",route="/v1/tasks",status="201"} 1.0' in text
     assert 'hubbridge_http_requests_total{method="any",route="unknown",status="404"} 1.0' in text
     assert 'route="/v1/jobs/{job_id}"' in text
+
+
+@pytest.mark.parametrize("given", ["abc-1.2:3", "", "a b", "x" * 65, "a\tb"])
+async def test_every_answer_and_line_of_a_request_carry_its_id(api: Api, given: str) -> None:
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        _, _, response = await api.raw("GET", "/v1/tasks/77?x=secret", headers={"X-Request-ID": given} if given else {})
+    request_id = response.headers["X-Request-ID"]
+    assert (request_id == given) == (given == "abc-1.2:3")
+    (line,) = [line for line in lines if line["event"] == "request"]
+    assert (line["request"], line["route"], line["status"]) == (request_id, "/v1/tasks/{task_id}", 400)
+    assert line["caller"] == "everybody on this machine"
+    assert "secret" not in str(lines)
+
+
+async def test_lines_of_a_job_carry_its_number(api: Api) -> None:
+    model, task = await api.model(), await api.task(pictures=1)
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        job = await api.job(task["id"], model["id"])
+        await api.ended(job["id"])
+        async with asyncio.timeout(10):
+            while not any(line["event"] == "job ended" for line in lines):
+                await asyncio.sleep(0.02)
+    assert [line["job"] for line in lines if line["event"] == "job ended"] == [job["id"]]
+    assert all("job" not in line for line in lines if line["event"] == "request")
 
 
 async def test_the_description_holds_every_route_with_its_scope_and_errors(api: Api) -> None:
@@ -161,7 +192,7 @@ async def test_an_answer_that_fails_in_its_middle_gets_no_second_one_and_one_lin
     monkeypatch.setattr(annotated, "_send", breaks)
     with capture_logs() as lines, pytest.raises(ClientError):
         await api.raw("GET", "/v1/tasks/1/export")
-    assert [line["event"] for line in lines] == [event]
+    assert [line["event"] for line in lines if line["event"] != "request"] == [event]
     assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
     assert await api.call("GET", "/healthz") == {"status": "ok"}
 
