@@ -15,6 +15,7 @@ from bridge.cli import (
     doctor,
     job,
     job_trying,
+    label_studio,
     learned,
     match,
     model,
@@ -74,6 +75,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(connection.app, name="connection")
 app.add_typer(learned.app, name="learned")
 app.add_typer(token.app, name="token")
+app.add_typer(label_studio.app, name="label-studio")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -352,6 +352,26 @@ class MappingPage(Answer):
     next_cursor: str | None
 
 
+class LabelStudioBackend(Answer):
+    """A model or profile as a project of Label Studio uses it."""
+
+    task_id: int
+    project: str = Field(description="Address of the project.")
+    name: str = Field(description="Of the model or profile; it stands in the backend's URL.")
+    model_version: str
+    outcome: str = Field(description="What came of the last request.")
+    job_id: int | None = Field(description="The job that it became.")
+    asked_at: datetime
+    pairs: dict[str, str] = Field(description="Model label -> label of the project.")
+    suggestions: list[LabelMatchAnswer] = Field(description="What could be accepted, best first: POST /v1/mappings.")
+    left_out: list[str] = Field(description="What of the label config is not answered, and why.")
+    problem: str = Field(description="Why the labels cannot be told; else empty.")
+
+
+class LabelStudioBackends(Answer):
+    backends: list[LabelStudioBackend]
+
+
 class Pinned(Answer):
     """What was fixed when the job was made."""
 

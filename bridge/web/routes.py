@@ -9,6 +9,7 @@ from bridge.web import profile_bodies as p
 from bridge.web import requests as r
 from bridge.web.handlers import (
     annotated,
+    backends,
     connections,
     frames,
     jobs,
@@ -127,6 +128,11 @@ ROUTES: tuple[AnyRoute, ...] = (
           example={"model_id": 1, "task_id": 1, "pairs": {"sofa": "couch"}}),
     Route("GET", "/v1/mappings/{mapping_id}", "getMapping", READ, "Label matching", "Show a mapping",
           matching.get_mapping, Nothing, Nothing, {200: a.MappingAnswer}, errors=(404,)),
+    Route("GET", "/v1/label-studio/backends", "listLabelStudioBackends", READ, "Label Studio",
+          "List the projects that use our ML backends, with their labels",
+          backends.list_backends, Nothing, Nothing, {200: a.LabelStudioBackends},
+          description="The one that was asked last first. Suggestions are accepted by POST /v1/mappings with the "
+          "project's task_id."),
     # Tasks
     Route("GET", "/v1/tasks", "listTasks", READ, "Tasks", "List the tasks",
           tasks.list_tasks, Paging, Nothing, {200: a.TaskPage}),
