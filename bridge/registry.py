@@ -18,6 +18,7 @@ from adapters.base import Context, ModelCard, OpenModel, Predictor
 from adapters.errors import PredictorError
 from adapters.network import HttpPolicy
 from adapters.references import Cascade, Parsed, parse_reference
+from bridge import catalogue
 from bridge.batcher import Batcher
 from bridge.connection_kinds import DEFAULT_HOSTS
 from bridge.domain import Connection, Model
@@ -84,7 +85,8 @@ class Registry:
     ) -> tuple[Model, bool]:
         """Register a model; the same model and revision a second time is the first again.
 
-        ``run``: auto, local or hosted, for a model that could run in both places.
+        ``text`` may be a name of the catalogue, which the model then gets. ``run``: auto, local or hosted, for a model
+        that could run in both places.
         Returns the model and whether it is new. A key that was part of the URL becomes a connection.
         """
         if name is not None:
@@ -98,7 +100,8 @@ class Registry:
             if same is not None:
                 return same, False
             if name is None:
-                name = free_name(card.name, await rows.names_in_use(connection))
+                wanted = text.strip() if catalogue.find(text) else card.name
+                name = free_name(wanted, await rows.names_in_use(connection))
             return await rows.add_model(connection, name, card), True
 
     async def fetch(self, model: Model, progress: Progress = lambda _: None) -> Model:
@@ -325,7 +328,7 @@ class Registry:
 
 def _parse(text: str, hub_endpoint: str) -> Parsed:
     try:
-        return parse_reference(text, hub_endpoint=hub_endpoint)
+        return parse_reference(catalogue.expanded(text), hub_endpoint=hub_endpoint)
     except PredictorError as error:
         raise from_predictor(error) from error
 
@@ -337,6 +340,15 @@ def wants_a_person(model: Model) -> InvalidRequest:
         hint="Use it as an interactor, a tracker or for ReID in CVAT, or through POST /v1/models/ID/segment.",
         code="wrong_kind_of_model",
     )
+
+
+async def with_models(registry: Registry) -> list[tuple[catalogue.CatalogueEntry, Model | None]]:
+    """The catalogue, each entry with the newest registered model that comes from it."""
+    models = (await registry.page())[::-1]
+    return [
+        (entry, next((model for model in models if entry.is_source_of(model.card.reference)), None))
+        for entry in catalogue.catalogue()
+    ]
 
 
 def check_name(name: str) -> None:

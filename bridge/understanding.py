@@ -20,6 +20,7 @@ from adapters.references import (
     RoboflowVersion,
     parse_reference,
 )
+from bridge import catalogue
 from bridge.errors import from_predictor
 from bridge.registry import Registry
 
@@ -50,7 +51,7 @@ class Understood:
 async def understand(text: str, registry: Registry) -> Understood:
     """Read a pasted text; nothing is asked and nothing is kept. Raises InvalidRequest for what names no model."""
     try:
-        parsed = parse_reference(text, hub_endpoint=registry.endpoints.get("huggingface", ""))
+        parsed = parse_reference(catalogue.expanded(text), hub_endpoint=registry.endpoints.get("huggingface", ""))
     except PredictorError as error:
         raise from_predictor(error) from error
     kind, summary, key = _described(parsed.reference)

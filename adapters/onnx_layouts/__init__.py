@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from adapters.errors import Unsupported
 from adapters.letterbox import Fit
-from adapters.onnx_layouts import boxes, dense, yolo
+from adapters.onnx_layouts import anchors, boxes, dense, yolo
 from adapters.onnx_layouts.spec import Decode
 
 Shape = tuple[int | None, ...]  # None: not fixed
@@ -70,6 +70,14 @@ LAYOUTS: dict[str, Layout] = {
     "yolo-end-obb": Layout(_DETECT, _BOX, yolo.decode_obb_end, threshold=0.25, end=True, fits=_ONLY_LETTERBOX),
     "detr": Layout(_DETECT, _BOX, boxes.decode_detr, ("logits", "boxes"), "stretch", "imagenet"),
     "boxes-labels-scores": Layout(_DETECT, _BOX, boxes.decode_separate, ("boxes", "labels", "scores"), "stretch"),
+    "retinanet-heads": Layout(
+        _DETECT,
+        _BOX,
+        anchors.decode_retinanet_heads,
+        (*anchors.SCORES, *anchors.OFFSETS),
+        normalise="imagenet",
+        iou=0.5,
+    ),
     "boxes-with-scores": Layout(
         _DETECT, _BOX, boxes.decode_with_scores, ("boxes", "labels"), "stretch", normalise="bytes", bgr=True
     ),
@@ -248,7 +256,9 @@ def _first_is_all(shapes: Sequence[Shape]) -> bool:
 
 
 def _heads(outputs: Sequence[Output]) -> Recognised | None:
-    """Two or three grids of 3 x (5 + labels) channels."""
+    """Two or three grids of 3 x (5 + labels) channels; or five of 9 x labels and five of 9 x 4."""
+    if len(outputs) == 2 * anchors.LEVELS and all(len(output.shape) == 4 for output in outputs):
+        return _retinanet(outputs)
     if len(outputs) not in (2, 3) or not all(len(output.shape) == 4 for output in outputs):
         return None
     channels = {output.shape[1] for output in outputs}
@@ -257,6 +267,16 @@ def _heads(outputs: Sequence[Output]) -> Recognised | None:
         return None
     roles = dict(zip(LAYOUTS["yolo-v3-heads"].roles, (output.name for output in outputs), strict=False))
     return Recognised("yolo-v3-heads", roles, first // 3 - 5)
+
+
+def _retinanet(outputs: Sequence[Output]) -> Recognised | None:
+    scores, offsets = outputs[: anchors.LEVELS], outputs[anchors.LEVELS :]
+    wide, four = {output.shape[1] for output in scores}, {output.shape[1] for output in offsets}
+    if len(wide) != 1 or four != {4 * anchors.COUNT} or (first := next(iter(wide))) is None or first % anchors.COUNT:
+        return None
+    names = [output.name for output in outputs]
+    roles = dict(zip(LAYOUTS["retinanet-heads"].roles, names, strict=True))
+    return Recognised("retinanet-heads", roles, first // anchors.COUNT)
 
 
 def _maps(shape: Shape, name: str) -> Recognised | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.cascade import cascade
+from bridge.cli.catalogue import catalogue
 from bridge.cli.job_options import Prompt, parse_prompts
 from bridge.cli.session import OK, PARTLY, Json, run
 
@@ -25,6 +26,7 @@ Engine = Annotated[
 ]
 
 
+app.command("catalogue")(catalogue)
 app.command("cascade")(cascade)
 
 
@@ -39,7 +41,9 @@ class Place(StrEnum):
 @app.command("add")
 def add(
     context: typer.Context,
-    reference: Annotated[str, typer.Argument(metavar="URL", help="A model's URL or id, or a local folder.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="URL", help="A model's URL or id, a local folder, or a name of the catalogue.")
+    ],
     name: Annotated[str | None, typer.Option(help="Name to register it under. Default: made from its own.")] = None,
     engine: Engine = None,
     run_at: Annotated[

@@ -80,6 +80,24 @@ class UnderstoodAnswer(Answer):
     key_known: bool = Field(description="Whether there is a key already; one in the text counts.")
 
 
+class CatalogueEntryAnswer(Answer):
+    """A ready model. Its licence, labels and size are its host's to say, when it is added."""
+
+    name: str = Field(description="What POST /v1/models takes as the reference.", examples=["rt-detr-v2"])
+    title: str
+    task_type: str
+    finds: str = Field(description="In words.")
+    reference: str
+    verified: bool = Field(description="Whether a test of Hubbridge runs such a model.")
+    proof: str = Field(description="Which test; empty where none does.")
+    cvat: str = Field(description="What CVAT calls it, where CVAT comes with it.")
+    model_id: int | None = Field(description="The registered model that comes from here.")
+
+
+class CatalogueAnswer(Answer):
+    models: list[CatalogueEntryAnswer]
+
+
 class DownloadAnswer(Answer):
     """Where a model's files are, as this server sees it."""
 

@@ -8,6 +8,7 @@ from adapters.errors import PredictorError
 from adapters.references import parse_reference
 from adapters.references.cascade import REGISTERED, Cascade
 from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder, Reference
+from bridge.catalogue import expanded
 from bridge.errors import Forbidden, InvalidRequest
 from bridge.settings import Settings
 
@@ -60,7 +61,7 @@ def refuse_web_file(text: str) -> None:
 def _named(text: str) -> list[Reference]:
     """The reference, or the parts of a cascade; nothing where it cannot be read, of which the registry says why."""
     try:
-        reference = parse_reference(text).reference
+        reference = parse_reference(expanded(text)).reference
     except PredictorError:
         return []
     if not isinstance(reference, Cascade):

@@ -43,6 +43,10 @@ ROUTES: tuple[AnyRoute, ...] = (
     # Models
     Route("GET", "/v1/models", "listModels", READ, "Models", "List the registered models",
           models.list_models, Paging, Nothing, {200: a.ModelPage}),
+    Route("GET", "/v1/catalogue", "listCatalogue", READ, "Models", "List ready models, to be added by name",
+          models.list_catalogue, Nothing, Nothing, {200: a.CatalogueAnswer},
+          description="References only: what a model is, its host says when it is added (POST /v1/models with its name "
+          "as the reference)."),
     Route("POST", "/v1/models", "addModel", ADMIN, "Models", "Register a model by its URL",
           models.add_model, Nothing, r.AddModel, {201: a.ModelAnswer, 200: a.ModelAnswer},
           errors=(409, *HOST_ERRORS), idempotent=True,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from bridge.registry import with_models
 from bridge.understanding import understand
 from bridge.web.answers import (
     Card,
+    CatalogueAnswer,
+    CatalogueEntryAnswer,
     DownloadAnswer,
     ModelAnswer,
     ModelPage,
@@ -23,6 +26,19 @@ async def list_models(call: Call[Paging, Nothing]) -> ModelPage:
     found = await call.service.registry.page(after=query.after("models"), most=query.limit + 1)
     page, following = cut(found, query.limit, "models", lambda model: model.id)
     return ModelPage(models=[ModelAnswer.of(model) for model in page], next_cursor=following)
+
+
+async def list_catalogue(call: Call[Nothing, Nothing]) -> CatalogueAnswer:
+    found = await with_models(call.service.registry)
+    return CatalogueAnswer(
+        models=[
+            CatalogueEntryAnswer(
+                **{name: getattr(entry, name) for name in CatalogueEntryAnswer.model_fields if name != "model_id"},
+                model_id=model.id if model else None,
+            )
+            for entry, model in found
+        ]
+    )
 
 
 async def resolve_model(call: Call[Nothing, ResolveModel]) -> Card:

@@ -243,6 +243,39 @@ def test_classes_become_tags() -> None:
         assert all(isinstance(shape, WholeFrame) for shape in found.geometry)
 
 
+def test_retinanet_anchors_are_those_of_a_plain_loop() -> None:
+    rng = np.random.default_rng(4)
+    outputs = {}
+    for level in range(5):
+        side = 64 // (8 * 2**level) or 1
+        outputs[f"scores{level}"] = rng.uniform(0, 0.3, (27, side, side)).astype(np.float32)
+        outputs[f"boxes{level}"] = rng.normal(0, 0.3, (36, side, side)).astype(np.float32)
+    expected = []
+    for level in range(5):
+        scores, moves = outputs[f"scores{level}"], outputs[f"boxes{level}"]
+        side = len(scores[0])
+        stride = 64 / side
+        for anchor in range(9):
+            scale, ratio = 4 * 2 ** (anchor // 3 / 3), (1.0, 2.0, 0.5)[anchor % 3]
+            width, height = stride * scale / math.sqrt(ratio), stride * scale * math.sqrt(ratio)
+            for row in range(side):
+                for column in range(side):
+                    own = scores[anchor * 3 : anchor * 3 + 3, row, column]
+                    dx, dy, dw, dh = moves[anchor * 4 : anchor * 4 + 4, row, column]
+                    x1, y1 = column * stride + (stride - width) / 2, row * stride + (stride - height) / 2
+                    x, y = x1 + (width + 1) / 2 + dx * (width + 1), y1 + (height + 1) / 2 + dy * (height + 1)
+                    w, h = math.exp(dw) * (width + 1), math.exp(dh) * (height + 1)
+                    box = np.array([*to_frame(x - w / 2, y - h / 2), *to_frame(x + w / 2 - 1, y + h / 2 - 1)])
+                    expected.append((float(own.max()), int(own.argmax()), np.clip(box, 0, [100, 50, 100, 50])))
+    expected.sort(key=lambda each: -each[0])
+    found = decode("retinanet-heads", outputs, iou=1.0)
+    kept = [each for each in expected if each[2][2] > each[2][0] and each[2][3] > each[2][1]][: len(found)]
+    assert len(found) > 100
+    np.testing.assert_allclose(found.scores, [score for score, _, _ in kept], atol=1e-6)
+    assert found.label_ids.tolist() == [label for _, label, _ in kept]
+    np.testing.assert_allclose(found.boxes, [box for _, _, box in kept], atol=0.01)
+
+
 def test_boxes_that_carry_their_scores() -> None:
     boxes = np.array([[8, 20, 40, 44, 0.9], [10, 20, 30, 30, 0.4], [0, 0, 1, 1, 0.3]], np.float32)
     found = decode("boxes-with-scores", {"boxes": boxes, "labels": np.array([[1, 0, -1]])})
@@ -285,6 +318,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("boxes-with-scores", {"boxes": np.zeros((2, 4)), "labels": np.zeros(2)}),
     ("boxes-with-scores", {"boxes": np.zeros((2, 5)), "labels": np.zeros(3)}),
     ("number", {"value": np.zeros(2)}),
+    (
+        "retinanet-heads",
+        {f"scores{i}": np.zeros((27, 2, 2)) for i in range(5)} | {f"boxes{i}": np.zeros((35, 2, 2)) for i in range(5)},
+    ),
     ("number", {"value": np.array([np.nan])}),
     ("classes", {"scores": np.zeros(4)}),
     ("semantic", {"scores": np.zeros((4, 8, 8))}),
@@ -300,6 +337,7 @@ def test_numbers_that_do_not_fit_are_bad_output(layout: str, outputs: dict[str, 
 
 
 NONE = None
+GRIDS = ((60, 80), (30, 40), (15, 20), (8, 10), (4, 5))
 PROTOTYPES = ("output1", (1, 32, 160, 160))
 RECOGNISED: list[tuple[list[tuple[str, tuple[int | None, ...]]], Exported, str, int | None]] = [
     ([("output0", (1, 84, 8400))], Exported(), "yolo-v8-detect", 80),
@@ -334,6 +372,13 @@ RECOGNISED: list[tuple[list[tuple[str, tuple[int | None, ...]]], Exported, str, 
     ([("a", (1, 255, 13, 13)), ("b", (1, 255, 26, 26)), ("c", (1, 255, 52, 52))], Exported(), "yolo-v3-heads", 80),
     ([("a", (1, 255, 13, 13)), ("b", (1, 255, 26, 26))], Exported(), "yolo-v3-heads", 80),
     ([("boxes", (1, NONE, 4)), ("scores", (1, 80, NONE)), ("indices", (NONE, 3))], Exported(), "yolo-v3-indices", None),
+    (
+        [(f"o{i}", (1, 720, *grid)) for i, grid in enumerate(GRIDS)]
+        + [(f"p{i}", (1, 36, *grid)) for i, grid in enumerate(GRIDS)],
+        Exported(),
+        "retinanet-heads",
+        80,
+    ),
     ([("dets", (1, NONE, 5)), ("labels", (1, NONE))], Exported(), "boxes-with-scores", None),
     ([("boxes", (200, 5)), ("labels", (200,))], Exported(), "boxes-with-scores", None),
     ([("logits", (1, 150, 128, 128))], Exported(), "semantic", 150),
