@@ -139,7 +139,8 @@ async def _write(
 ) -> int:
     """How many bytes ``partial`` has at the end. Its first ones decide whether the rest is wanted."""
     out = await asyncio.to_thread(partial.open, "ab" if done else "wb")
-    head = b"" if not done else None
+    # The .bin of an OpenVINO model is numbers alone, which may begin like anything; it is read as numbers, too.
+    head = b"" if not done and not file.name.lower().endswith(".bin") else None
     try:
         async for chunk in response.content.iter_any():  # as it comes; gathering would lose the last at a cut
             if head is not None:

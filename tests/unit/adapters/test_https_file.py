@@ -226,6 +226,28 @@ async def test_what_the_file_does_not_say_stands_in_the_address(tmp_path: Path) 
             assert found.labels == card.labels
 
 
+async def test_an_openvino_model_comes_in_two_files_that_are_both_pinned(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    source = models.write_yolo(tmp_path / "street.onnx")
+    said = (("layout", "yolo-v8-detect"), ("labels", ",".join(models.LABELS)))
+    openvino.save_model(openvino.Core().read_model(source), tmp_path / "street.xml", compress_to_fp16=False)
+    parts = {name: (tmp_path / name).read_bytes() for name in ("street.xml", "street.bin")}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
+    with FileServer({f"/{name}": Served(content) for name, content in parts.items()}) as server:
+        context = Context(tmp_path / "cache", http=HERE)
+        pinned = HttpsFile(f"{server.url}/street.xml", digests["street.xml"], digests["street.bin"], said)
+        card = await HttpsFiles().resolve(pinned, context)
+        assert card.engine == "openvino"
+        first = await HttpsFiles().resolve(HttpsFile(f"{server.url}/street.xml", "", "", said), context)
+        assert (first.reference, first.notes[0]) == (pinned.canonical, FIRST_SEEN)
+        async with await HttpsFiles().open(card, context) as predictor:
+            (found,) = await predictor.predict([frame()], PredictOptions(floor_score=0))
+            assert len(found)
+        server.files["/street.bin"].content = b"\x80" + parts["street.bin"][1:]
+        with pytest.raises(BadOutput, match=r"street\.bin"):
+            await HttpsFiles().resolve(pinned, replace(context, cache_dir=tmp_path / "elsewhere"))
+
+
 async def test_offline_nothing_is_fetched(tmp_path: Path) -> None:
     context = Context(tmp_path / "cache", offline=True)
     with pytest.raises(Unavailable, match="offline"):
