@@ -20,7 +20,7 @@ from bridge.remotes import Access
 from bridge.runner import RunnerOptions
 from bridge.secrets import SecretBox
 from bridge.settings import Settings
-from bridge.sources.files import ImageLimits
+from bridge.sources.files import ImageLimits, VideoLimits
 from bridge.store import Store
 from bridge.tasks import Tasks
 from bridge.tokens import Tokens
@@ -113,4 +113,9 @@ def image_limits(settings: Settings) -> ImageLimits:
         max_pixels=settings.images.max_pixels,
         max_archive_bytes=settings.archives.max_total_mb * 2**20,
         max_task_frames=settings.images.max_task_frames,
+        video=VideoLimits(
+            max_frames=settings.videos.max_frames,
+            max_file_bytes=settings.videos.max_file_mb * 2**20,
+            max_pixels=settings.images.max_pixels,
+        ),
     )

@@ -110,7 +110,7 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class NewFrame:
     """A frame to be stored. ``name`` is unique within the task; ``path`` is absolute, and empty where it lies
-    elsewhere. ``number`` None: the next one."""
+    elsewhere. ``number`` None: the next one. ``video_pts``: its time stamp where ``path`` is a video."""
 
     name: str
     path: str
@@ -118,6 +118,7 @@ class NewFrame:
     height: int
     number: int | None = None
     remote_state: str | None = None
+    video_pts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class StoredFrame:
     """A frame of a task; ``number`` counts from 0 without gaps, and is the other tool's own in a remote task.
 
     remote_state   what a remote tool says of it: ``deleted`` (no job takes it), ``annotated``, or None
+    video_pts      its time stamp, in the stream's own unit, where ``path`` is a video; else None
     """
 
     task_id: int
@@ -134,6 +136,7 @@ class StoredFrame:
     width: int
     height: int
     remote_state: str | None = None
+    video_pts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

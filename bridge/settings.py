@@ -209,6 +209,11 @@ class ImagesSettings(Section):
     max_task_frames: Positive = Field(default=1_000_000, description="A task takes no more frames than so many.")
 
 
+class VideosSettings(Section):
+    max_file_mb: Positive = Field(default=65_536, description="Larger video files are refused, in MB.")
+    max_frames: Positive = Field(default=500_000, description="Videos of which more frames are wanted are refused.")
+
+
 class ArchivesSettings(Section):
     max_files: Positive = Field(default=200_000, description="Archives of more files are refused.")
     max_total_mb: Positive = Field(default=20_000, description="Archives that unpack to more are refused, in MB.")
@@ -327,6 +332,7 @@ class Settings(BaseSettings):
     network: NetworkSettings = NetworkSettings()
     jobs: JobsSettings = JobsSettings()
     images: ImagesSettings = ImagesSettings()
+    videos: VideosSettings = VideosSettings()
     archives: ArchivesSettings = ArchivesSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()

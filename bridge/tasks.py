@@ -13,7 +13,7 @@ from bridge import formats
 from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
 from bridge.errors import InvalidRequest, NotFound, TooLarge
 from bridge.formats import ExportSummary
-from bridge.sources.files import Collected, ImageLimits, collect
+from bridge.sources.files import Collected, ImageLimits, VideoRange, collect
 from bridge.store import Store
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as rows
@@ -103,8 +103,10 @@ class Tasks:
         *,
         skip_known: bool = False,
         within: Sequence[Path] | None = None,
+        video: VideoRange | None = None,
     ) -> Collected:
-        """Append the images of folders, files and zips, read where they are (zips are unpacked into our folder).
+        """Append the images of folders, files and zips, read where they are (zips are unpacked into our folder), and
+        the frames of videos, of which ``video`` says which; they are decoded when they are looked at.
 
         What is no image is in the answer by name, and the rest is added. Raises Conflict where a frame's name is
         taken, and adds nothing then; with ``skip_known`` such a frame is left as it is. With ``within``, no link may
@@ -112,7 +114,9 @@ class Tasks:
         """
         extracted = self.files_of(task_id) / uuid.uuid4().hex
         try:
-            found = await asyncio.to_thread(collect, paths, extract_to=extracted, limits=self.limits, within=within)
+            found = await asyncio.to_thread(
+                collect, paths, extract_to=extracted, limits=self.limits, within=within, video=video
+            )
             async with self.store.write() as connection:
                 known = await rows.frame_names(connection, task_id) if skip_known else {}
                 again = [frame for frame in found.frames if frame.name in known]

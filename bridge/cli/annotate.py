@@ -13,13 +13,13 @@ import typer
 from bridge.cli import job_options as o
 from bridge.cli.job import announce, exit_code, report
 from bridge.cli.session import OK, PARTLY, Json, run
-from bridge.cli.task import show_rejected
+from bridge.cli.task import Every, First, Stop, show_rejected
 
 if TYPE_CHECKING:
     from bridge.app import App
     from bridge.domain import Job, Model, Task
     from bridge.formats import ExportSummary
-    from bridge.sources.files import Collected
+    from bridge.sources.files import Collected, VideoRange
 
 CLEAN = ("none", "model", "automatic", "all")
 
@@ -49,7 +49,7 @@ class _Outcome:
 
 def annotate(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files and zips.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files, zips and videos.")],
     model: Annotated[str, typer.Option(metavar="REF", help="A model's URL, id, folder or name, or a profile's name.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     labels: Annotated[
@@ -76,6 +76,9 @@ def annotate(
     clean: Annotated[
         str, typer.Option(help="What goes where new shapes come: none, model, automatic, all; alone: automatic.")
     ] = "none",
+    first: First = 0,
+    stop: Stop = None,
+    every: Every = 1,
     task: Annotated[
         str | None, typer.Option(help="Name of the task; one that exists is gone on with. Default: a new one.")
     ] = None,
@@ -97,13 +100,15 @@ def annotate(
         from bridge.cli.references import named_or_added  # noqa: PLC0415
         from bridge.errors import BridgeError  # noqa: PLC0415
         from bridge.formats.writing import check_place  # noqa: PLC0415
+        from bridge.sources.files import VideoRange  # noqa: PLC0415
         from bridge.task_labels import as_text  # noqa: PLC0415
 
+        video = VideoRange(first, stop, every)
         formats.find(format_name)  # refused before any work is done, and so is a place that cannot be written
         await asyncio.to_thread(check_place, out)
         chosen = await named_or_added(service, model)
         words = labels if labels is not None or chosen.profile is None else as_text(chosen.profile.labels)
-        target, found, is_new = await _task(service, task, images, words, chosen.model, wanted["prompts"])
+        target, found, is_new = await _task(service, task, images, video, words, chosen.model, wanted["prompts"])
         show_rejected(found, json)
         spec = o.make_spec(
             target=target.id,
@@ -138,6 +143,7 @@ async def _task(
     service: App,
     name: str | None,
     images: Sequence[Path],
+    video: VideoRange,
     labels: str | None,
     model: Model,
     prompts: Mapping[str, object],
@@ -160,7 +166,7 @@ async def _task(
                 raise InvalidRequest(
                     f"Task {existing.name} exists with other labels.", hint="Leave --labels out, or name another task."
                 )
-            found = await service.tasks.add_frames(existing.id, images, skip_known=True)
+            found = await service.tasks.add_frames(existing.id, images, skip_known=True, video=video)
             return await service.tasks.get(existing.id), found, False
     if labels is not None:
         wanted = parse_labels(labels)
@@ -171,10 +177,10 @@ async def _task(
     taken = {task.name for task in await service.tasks.page()}
     created = await service.tasks.create(name or free_name(images[0].resolve().stem, taken), wanted)
     try:
-        found = await service.tasks.add_frames(created.id, images)
+        found = await service.tasks.add_frames(created.id, images, video=video)
         if not found.frames:
             raise InvalidRequest(
-                "None of the given files is an image.",
+                "None of the given files is an image or a video.",
                 hint="; ".join(rejected.reason for rejected in found.rejected[:3]) or "Give a folder, files or a zip.",
             )
     except BridgeError:

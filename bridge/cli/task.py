@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Create tasks from images, import and export their annotations.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files and zips.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files, zips and videos.")]
 Format = Annotated[str, typer.Option("--format", help="Format of the file, such as coco.")]
+
+
+# Of videos; named as the frames of a job are.
+First = Annotated[int, typer.Option("--from", min=0, help="Of videos: number of the first frame, from 0.")]
+Stop = Annotated[int | None, typer.Option("--to", min=1, help="Of videos: frame number to stop before.")]
+Every = Annotated[int, typer.Option("--every", min=1, help="Of videos: take every so-manieth frame.")]
 
 
 def show_rejected(found: Collected, json: bool) -> None:
@@ -41,20 +47,24 @@ def create(
     name: Annotated[str, typer.Argument(help="Name of the new task.")],
     images: Images,
     labels: Annotated[str, typer.Option(help="A list a,b,c, a file with a label a line, or CVAT's label JSON.")],
+    first: First = 0,
+    stop: Stop = None,
+    every: Every = 1,
     json: Json = False,
 ) -> None:
-    """Create a task from images, which stay where they are."""
+    """Create a task from images or videos, which stay where they are."""
     from bridge.cli.output import plain, print_json, show_task  # noqa: PLC0415
     from bridge.errors import BridgeError, InvalidRequest  # noqa: PLC0415
+    from bridge.sources.files import VideoRange  # noqa: PLC0415
     from bridge.task_labels import parse_labels  # noqa: PLC0415
 
     async def work(service: App) -> tuple[Task, Collected]:
         task = await service.tasks.create(name, parse_labels(labels))
         try:
-            found = await service.tasks.add_frames(task.id, images)
+            found = await service.tasks.add_frames(task.id, images, video=VideoRange(first, stop, every))
             if not found.frames:
                 raise InvalidRequest(
-                    "None of the given files is an image, so no task was created.",
+                    "None of the given files is an image or a video, so no task was created.",
                     hint="; ".join(r.reason for r in found.rejected[:3]) or "Give a folder, image files or a zip.",
                 )
         except BridgeError:

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from adapters.errors import BadFrame, PredictorError
 from adapters.frame import Frame
 from bridge.app import App
 from bridge.cli.output import console, facts, print_json, table
-from bridge.domain import Model
+from bridge.domain import Model, NewFrame, StoredFrame
 from bridge.errors import from_predictor
 from bridge.prompting import check_asked, prompts_from_json
 from bridge.sources.files import collect
+from bridge.sources.frame_source import pictures
+from bridge.sources.local_frames import LocalFrames
 
 ENOUGH = 200  # images of a folder that are tried
 
@@ -57,7 +60,7 @@ async def try_model(
         if images:
             collected = collect(images, extract_to=Path(unpacked), limits=service.tasks.limits)
             trial.failures += [rejected.reason for rejected in collected.rejected]
-            frames = [Frame(f.name, f.width, f.height, path=Path(f.path)) for f in collected.frames[:ENOUGH]]
+            frames = await _frames(collected.frames[:ENOUGH], trial)
         started = time.perf_counter()
         async with service.registry.predictor(model) as predictor:
             trial.load_s = time.perf_counter() - started
@@ -141,3 +144,19 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
         console().print("Nothing was found above the threshold.")
     for failure in trial.failures:
         console().print(failure, style="red", markup=False)
+
+
+async def _frames(found: Sequence[NewFrame], trial: Trial) -> list[Frame]:
+    """Their pictures; what cannot be had is among the trial's failures."""
+    rows = [
+        StoredFrame(0, number, frame.name, frame.path, frame.width, frame.height, video_pts=frame.video_pts)
+        for number, frame in enumerate(found)
+    ]
+    frames: list[Frame] = []
+    async with aclosing(pictures(LocalFrames(), rows)) as given:
+        async for _, frame in given:
+            if isinstance(frame, Frame):
+                frames.append(frame)
+            else:
+                trial.failures.append(frame.message)
+    return frames

@@ -88,8 +88,8 @@ def _objects(value: Any, what: str) -> list[dict[str, Any]]:
 
 def _image(data: Mapping[str, Any]) -> str:
     """The image's path: of a local file, or of its address; under the key image, or the first that holds a path."""
-    keys = ["image", *(key for key in data if key != "image")]
-    texts = [data[key] for key in keys if is_text(data.get(key)) and PurePosixPath(data[key]).suffix]
+    texts = [data[key] for key in data if is_text(data[key]) and (key == "image" or PurePosixPath(data[key]).suffix)]
+    texts.sort(key=lambda text: text != data.get("image"))
     if not texts:
         raise Wrong("its data names no image")
     try:

@@ -18,7 +18,8 @@ from bridge.secrets import SecretsError
 from bridge.sinks.holding import HoldingSink
 from bridge.sinks.local import LocalSink
 from bridge.sinks.sink import Sink
-from bridge.sources.frame_source import FileFrames, FrameSource
+from bridge.sources.frame_source import FrameSource
+from bridge.sources.local_frames import LocalFrames
 from bridge.store import Store
 from bridge.store.jobs import Lease
 
@@ -105,7 +106,7 @@ class Remotes:
         """``patience``: of a job; somebody who waits for one frame has little."""
         remote = self.remote(task)
         if remote is None:
-            yield FileFrames()
+            yield LocalFrames()
             return
         async with remote.source(task, patience or Patience(10.0)) as source:
             yield source

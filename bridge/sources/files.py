@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from adapters.errors import BadFrame
@@ -23,8 +23,33 @@ IMAGE_SUFFIXES = frozenset(
         *(".bmp", ".dib", ".tif", ".tiff", ".tga", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
     )
 )
+# What FFmpeg's demuxers of plain files read; see ``video``.
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".vob"),
+        *(".wmv", ".asf", ".flv", ".ogv", ".3gp", ".3g2", ".mj2"),
+    )
+)
 _HEADER_READERS = 8  # threads; they wait for the disk, not for the processor
 _TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRange:
+    """Which frames of a video: numbers from 0, ``stop`` exclusive, every ``step``-th."""
+
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLimits:
+    """Of one video: frames that are taken, bytes of its file, pixels of a frame."""
+
+    max_frames: int = 500_000
+    max_file_bytes: int = 64 * 2**30
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +61,12 @@ class ImageLimits:
     max_pixels: int = MAX_PIXELS
     max_archive_bytes: int = 64 * 2**30
     max_task_frames: int = 1_000_000
+    video: VideoLimits = VideoLimits()
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file that should have been an image; ``reason`` is a sentence that names it."""
+    """A file that should have been an image or a video; ``reason`` is a sentence that names it."""
 
     name: str
     reason: str
@@ -63,19 +89,26 @@ class _Candidate:
 
 
 def collect(
-    paths: Sequence[Path], *, extract_to: Path, limits: ImageLimits | None = None, within: Sequence[Path] | None = None
+    paths: Sequence[Path],
+    *,
+    extract_to: Path,
+    limits: ImageLimits | None = None,
+    within: Sequence[Path] | None = None,
+    video: VideoRange | None = None,
 ) -> Collected:
-    """The frames of folders (with all below), single files and zips, in the order given.
+    """The frames of folders (with all below), single files, zips and videos, in the order given.
 
     A frame is named by its path within the given folder or zip, with forward slashes, made unique where two are the
     same. In folders and zips a file counts as an image by its suffix; a single file is always tried. Hidden files and
     linked folders are passed over. Sizes are of the upright image. Headers are read, and the ends of files that can
     tell a cut; only a file that looks cut short is decoded to be sure. Zips are unpacked into a new folder below
-    ``extract_to`` and left there. With ``within``, a file that links lead out of all those folders is rejected.
+    ``extract_to`` and left there. A single file is a video by its suffix; ``video`` says which of its frames are taken,
+    and videos in folders and zips are passed over. With ``within``, a file that links lead out of all those folders is
+    rejected.
 
     Blocks; call it in a thread. Raises InvalidRequest (a path is missing or no zip) and TooLarge.
     """
-    bounds = limits or ImageLimits()
+    bounds, wanted = limits or ImageLimits(), video or VideoRange()
     gathering = _Gathering(extract_to, bounds)
     candidates = [found for path in paths for found in gathering.candidates(path)]
     if within is not None:
@@ -85,18 +118,20 @@ def collect(
             name = printable(found.name)
             gathering.rejected.append(Rejected(name, f"{name} is a link out of the folders that are allowed."))
         candidates = [found for found in candidates if found not in outside]
-    names, seen, frames = UniqueNames(), set[Path](), []
+    names, seen = UniqueNames(), set[Path]()
+    frames: list[NewFrame] = []
     with ThreadPoolExecutor(_HEADER_READERS) as pool:
         for start in range(0, len(candidates), 1024):  # in parts: a million waiting futures are no small thing
             some = candidates[start : start + 1024]
-            for candidate, result in zip(some, pool.map(lambda c: _inspect(c, bounds), some), strict=True):
+            for candidate, result in zip(some, pool.map(lambda c: _inspect(c, bounds, wanted), some), strict=True):
                 if candidate.path in seen:
                     continue
                 seen.add(candidate.path)
                 if isinstance(result, Rejected):
                     gathering.rejected.append(result)
                 else:
-                    frames.append(_named(result, names.claim(printable(candidate.name), printable(candidate.parent))))
+                    parent = printable(candidate.parent)
+                    frames += [_named(frame, names.claim(printable(frame.name), parent)) for frame in result]
     return Collected(frames, gathering.rejected, gathering.skipped)
 
 
@@ -168,11 +203,17 @@ class _Gathering:
 
 
 def _named(frame: NewFrame, name: str) -> NewFrame:
-    return NewFrame(name, frame.path, frame.width, frame.height)
+    return replace(frame, name=name)
 
 
-def _inspect(candidate: _Candidate, limits: ImageLimits) -> NewFrame | Rejected:
-    """The frame under its candidate's name, or why it is none."""
+def _inspect(candidate: _Candidate, limits: ImageLimits, video: VideoRange) -> list[NewFrame] | Rejected:
+    """The frame under its candidate's name, those of a video under theirs, or why there is none."""
+    if candidate.path.suffix.lower() in VIDEO_SUFFIXES:
+        return _inspect_video(candidate, limits.video, video)
+    return _inspect_image(candidate, limits)
+
+
+def _inspect_image(candidate: _Candidate, limits: ImageLimits) -> list[NewFrame] | Rejected:
     name, path = printable(candidate.name), candidate.path
     try:
         reason = _refusal(path, limits)
@@ -189,7 +230,21 @@ def _inspect(candidate: _Candidate, limits: ImageLimits) -> NewFrame | Rejected:
         return Rejected(name, error.message)
     except (OSError, struct.error, OverflowError) as error:
         return Rejected(name, f"{name} cannot be read: {type(error).__name__}.")
-    return NewFrame(name, str(path), info.width, info.height)
+    return [NewFrame(name, str(path), info.width, info.height)]
+
+
+def _inspect_video(candidate: _Candidate, limits: VideoLimits, wanted: VideoRange) -> list[NewFrame] | Rejected:
+    from bridge.sources.video import BadVideo, video_frames  # noqa: PLC0415  (FFmpeg is loaded where it is needed)
+
+    name = printable(candidate.name)
+    if not candidate.path.is_file():  # opening a pipe or a device would wait for ever
+        return Rejected(name, f"{name} is not a regular file.")
+    try:
+        return video_frames(candidate.path, wanted, limits)
+    except BadVideo as error:
+        return Rejected(name, f"{name} {error}.")
+    except OSError as error:
+        return Rejected(name, f"{name} cannot be read: {type(error).__name__}.")
 
 
 def _refusal(path: Path, limits: ImageLimits) -> str:

@@ -32,7 +32,7 @@ class FrameSource(Protocol):
 
 
 class FileFrames:
-    """Image files here, opened by whoever looks at the frame."""
+    """Files here, opened by whoever looks at the frame: for images, and where nobody looks."""
 
     async def read(self, rows: AsyncIterable[StoredFrame]) -> AsyncGenerator[Picture, None]:
         async for row in rows:

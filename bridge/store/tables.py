@@ -79,6 +79,7 @@ frames = sa.Table(
     sa.Column("width", sa.Integer, nullable=False),
     sa.Column("height", sa.Integer, nullable=False),
     sa.Column("remote_state", sa.Text),
+    sa.Column("video_pts", sa.BigInteger),  # time stamp in the video at ``path``; null of an image
     sa.UniqueConstraint("task_id", "name"),
 )
 

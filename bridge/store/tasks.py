@@ -143,6 +143,7 @@ async def add_frames(connection: AsyncConnection, task_id: int, new: Sequence[Ne
             frame.width,
             frame.height,
             frame.remote_state,
+            frame.video_pts,
         )
         for i, frame in enumerate(new)
     ]

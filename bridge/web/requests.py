@@ -10,6 +10,7 @@ from bridge.connection_kinds import Kind
 from bridge.domain import FrameSelection, FrameState, JobState, Region, Source
 from bridge.dry_run import MOST_FRAMES
 from bridge.formats import FORMATS
+from bridge.sources.files import VideoRange
 from bridge.web.paging import Paging
 from labelmatch import DISPLAY_SCORE
 
@@ -236,6 +237,13 @@ class UploadQuery(Body):
         default=None, description="Name of the one file whose bytes are the body."
     )
     skip_known: bool = Field(default=False, description="Pass over frames whose name the task has, instead of 409.")
+    start: int = Field(default=0, ge=0, le=2**31 - 1, description="Of videos: number of the first frame, from 0.")
+    stop: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Of videos: the frame to stop before.")
+    step: int = Field(default=1, ge=1, le=2**31 - 1, description="Of videos: every so many frames one is taken.")
+
+    @property
+    def video(self) -> VideoRange:
+        return VideoRange(self.start, self.stop, self.step)
 
 
 class MappingsQuery(Paging):

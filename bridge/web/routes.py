@@ -152,7 +152,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     # Frames
     Route("GET", "/v1/tasks/{task_id}/frames", "listFrames", READ, "Frames", "List a task's frames",
           frames.list_frames, r.FramesQuery, Nothing, {200: a.FramePage}, errors=(404,)),
-    Route("POST", "/v1/tasks/{task_id}/frames", "addFrames", ANNOTATE, "Frames", "Upload images and zips",
+    Route("POST", "/v1/tasks/{task_id}/frames", "addFrames", ANNOTATE, "Frames", "Upload images, zips and videos",
           frames.add_frames, r.UploadQuery, r.ServerPaths, {201: a.FramesAdded}, errors=(404, 409, 413, 415),
           uploads=(FILES_FORM, RAW_IMAGE, RAW_ZIP, RAW_BYTES),
           description="Streamed to disk. Files that are no images are named in the answer, and the rest is added; "

@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.owner import is_dead, owner_here
 from bridge.sources.archive import ARCHIVE_SUFFIX
-from bridge.sources.files import IMAGE_SUFFIXES
+from bridge.sources.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from bridge.sources.names import printable
 from bridge.web.reading import check_content_type
 
@@ -31,7 +31,7 @@ MAX_FILES = 10_000  # of one request; a zip holds more
 MAX_PART_BYTES = 200  # of one name in a path: file systems take 255
 MAX_DEPTH = 8
 
-RAW_TYPES = ("image/*", "application/zip", "application/octet-stream")
+RAW_TYPES = ("image/*", "video/*", "application/zip", "application/octet-stream")
 FILE_TYPES = ("application/json", "application/xml", "text/xml", "application/zip", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 # What reading a body raises where the client goes away, or sends something else than it declared.
@@ -49,7 +49,7 @@ CUT = (
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """Bytes: of the whole request, and of a single file that is no zip."""
+    """Bytes: of the whole request, and of a single file that is neither a zip nor a video."""
 
     total: int
     file: int
@@ -96,8 +96,8 @@ class Upload:
     def take(self, size: int, file_size: int, name: str) -> None:
         """Count bytes that came. Raises TooLarge."""
         self.taken += size
-        zipped = PurePosixPath(name).suffix.lower() == ARCHIVE_SUFFIX
-        if self.taken > self.limits.total or (not zipped and file_size > self.limits.file):
+        is_large = PurePosixPath(name).suffix.lower() in (ARCHIVE_SUFFIX, *VIDEO_SUFFIXES)
+        if self.taken > self.limits.total or (not is_large and file_size > self.limits.file):
             what = f"{name[:100]} is" if self.taken <= self.limits.total else "The upload is"
             most = self.limits.file if self.taken <= self.limits.total else self.limits.total
             raise TooLarge(
@@ -174,8 +174,22 @@ async def receive(request: web.Request, folder: Path, limits: UploadLimits, file
 
 def _suffix(media: str) -> str:
     kind, _, name = media.partition("/")
-    known = {"jpeg": ".jpg", "svg+xml": ".svg", "x-icon": ".ico"}
-    return ".zip" if media == "application/zip" else known.get(name, f".{name[:10]}") if kind == "image" else ""
+    known = {
+        "jpeg": ".jpg",
+        "svg+xml": ".svg",
+        "x-icon": ".ico",
+        "quicktime": ".mov",
+        "x-matroska": ".mkv",
+        "matroska": ".mkv",
+        "x-msvideo": ".avi",
+        "mp2t": ".ts",
+        "ogg": ".ogv",
+        "x-flv": ".flv",
+        "x-ms-wmv": ".wmv",
+    }
+    if media == "application/zip":
+        return ".zip"
+    return known.get(name, f".{name[:10]}") if kind in ("image", "video") else ""
 
 
 def _cut_off() -> InvalidRequest:

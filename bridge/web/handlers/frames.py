@@ -46,7 +46,9 @@ async def add_frames(call: Call[UploadQuery, Nothing]) -> FramesAdded:
         settings = call.service.settings
         paths = await asyncio.to_thread(lambda: [allowed_path(text, settings) for text in body.server_paths])
         roots = await asyncio.to_thread(allowed_roots, settings)
-        found = await call.service.tasks.add_frames(task.id, paths, skip_known=call.query.skip_known, within=roots)
+        found = await call.service.tasks.add_frames(
+            task.id, paths, skip_known=call.query.skip_known, within=roots, video=call.query.video
+        )
         _check_some(found)
     else:
         found = await _add_uploaded(call, task)
@@ -65,7 +67,10 @@ async def _add_uploaded(call: Call[UploadQuery, Nothing], task: Task) -> Collect
         await asyncio.to_thread(_move, folder, kept)
     try:
         found = await tasks.add_frames(
-            task.id, [kept / path for path in upload.paths()], skip_known=call.query.skip_known
+            task.id,
+            [kept / path for path in upload.paths()],
+            skip_known=call.query.skip_known,
+            video=call.query.video,
         )
         _check_some(found)
     except BaseException:
@@ -79,8 +84,8 @@ def _check_some(found: Collected) -> None:
     if not found.frames and (found.rejected or found.skipped):
         reasons = "; ".join(entry.reason for entry in found.rejected[:3])
         raise InvalidRequest(
-            "Nothing of what was given is an image.",
-            hint=reasons or "Give images, or a zip or folder of images.",
+            "Nothing of what was given is an image or a video.",
+            hint=reasons or "Give images, a video, or a zip or folder of images.",
             code="no_images",
         )
 
@@ -152,7 +157,7 @@ def _tag(frame: StoredFrame, width: int | None) -> str | None:
         state = Path(frame.path).stat()
     except (OSError, ValueError):
         return None
-    text = f"{frame.path} {state.st_mtime_ns} {state.st_size} {width}"
+    text = f"{frame.path} {frame.video_pts} {state.st_mtime_ns} {state.st_size} {width}"
     return f'"{hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]}"'
 
 

@@ -8,15 +8,18 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import FormData
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from yarl import URL
 
 from bridge.errors import InvalidRequest
 from bridge.owner import owner_here
 from bridge.web.uploads import remove_abandoned, safe_name
+from tests.unit.bridge.videos import make_video, number_in
 from tests.unit.bridge.web.conftest import Api, picture
 
 PNG = {"Content-Type": "image/png"}
@@ -295,3 +298,49 @@ async def test_many_frames_come_page_by_page(api: Api) -> None:
     rest = await api.call("GET", f"/v1/tasks/{task['id']}/frames", params={"cursor": first["next_cursor"]})
     numbers = [frame["number"] for frame in first["frames"] + rest["frames"]]
     assert (numbers, rest["next_cursor"]) == ([0, 1, 2, 3, 4], None)
+
+
+async def test_frames_of_a_video_are_uploaded_chosen_and_shown(api: Api) -> None:
+    task = await api.task()
+    body = make_video(api.folder / "made.mp4", frames=30).read_bytes()
+    answer = await api.upload(task["id"], {"clip.mp4": body, "a.png": picture(1)}, query="?start=5&stop=26&step=10")
+    assert answer == {"frame_count": 4, "added": 4, "rejected": [], "skipped": 0}
+    assert await names(api, task["id"]) == ["a.png", "clip_000005", "clip_000015", "clip_000025"]
+    tags = set()
+    for number, shown in enumerate((5, 15, 25), 1):
+        path = f"/v1/tasks/{task['id']}/frames/{number}"
+        status, data, response = await api.raw("GET", f"{path}/image")
+        assert (status, response.content_type) == (200, "image/jpeg")
+        assert number_in(np.asarray(Image.open(io.BytesIO(data)))) == shown
+        tags.add(response.headers["ETag"])
+        again = {"If-None-Match": response.headers["ETag"]}
+        assert (await api.raw("GET", f"{path}/image", headers=again))[0] == 304
+        status, data, _ = await api.raw("GET", f"{path}/image?width=40")
+        assert Image.open(io.BytesIO(data)).size == (40, 24)
+    assert len(tags) == 3
+    assert [path.suffix for path in left_on_disk(api) if path.is_file()].count(".mp4") == 1
+    await api.call("DELETE", f"/v1/tasks/{task['id']}", expect=204)
+    assert left_on_disk(api) == []
+
+
+async def test_a_video_as_the_body_has_the_suffix_of_its_type(api: Api) -> None:
+    task = await api.task()
+    body = make_video(api.folder / "made.mov", frames=3).read_bytes()
+    headers = {"Content-Type": "video/quicktime"}
+    answer = await api.call("POST", f"/v1/tasks/{task['id']}/frames", expect=201, data=body, headers=headers)
+    assert answer["added"] == 3
+    assert (await names(api, task["id"]))[0] == "upload_000000"
+    message = await api.error(
+        "POST", f"/v1/tasks/{task['id']}/frames", 400, "no_images", data=b"no video", headers=headers
+    )
+    assert message == "Nothing of what was given is an image or a video."
+
+
+@pytest.mark.parametrize("sections", [{"videos": {"max_frames": 10}}])
+async def test_a_video_of_too_many_frames_is_refused_and_leaves_nothing(api: Api) -> None:
+    task = await api.task()
+    body = make_video(api.folder / "made.mp4", frames=11).read_bytes()
+    answer = await api.upload(task["id"], {"clip.mp4": body}, expect=400)
+    assert answer["error"]["hint"] == "clip.mp4 has 11 such frames; at most 10 are taken."
+    assert left_on_disk(api) == []
+    assert (await api.upload(task["id"], {"clip.mp4": body}, query="?step=2"))["added"] == 6
