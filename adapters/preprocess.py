@@ -18,6 +18,7 @@ from PIL import Image
 from adapters.base import FloatArray
 from adapters.errors import Unsupported
 from adapters.image_processors import PROCESSORS, Resize, Size, plain_name, read_size, scale_and_bias
+from adapters.resample import resized
 
 Pixels = NDArray[np.uint8]
 
@@ -111,8 +112,7 @@ class Preprocessor:
             height, width = self.resize(height, width)
             if min(height, width) < 1:
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} is too narrow for this model")
-        if (height, width) != pixels.shape[:2]:
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), self.resample))
+        pixels = resized(pixels, height, width, self.resample)
         for crop in self.crops:
             pixels = center_crop(pixels, crop)
         if self.reverse:
