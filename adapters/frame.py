@@ -160,6 +160,15 @@ class Frame:
         info = read_info(id, data)
         return cls(id, info.width, info.height, encoded=data)
 
+    @classmethod
+    def from_image(cls, id: str, image: Image.Image) -> Frame:  # noqa: A002
+        """Of an image that somebody else has opened. Raises BadFrame where its file is damaged."""
+        try:
+            upright = _to_rgb(ImageOps.exif_transpose(image))
+        except (OSError, ValueError, SyntaxError, MemoryError, EOFError) as error:
+            raise BadFrame(id, f"{id} is damaged: {_reason(error)}.") from error
+        return cls(id, upright.width, upright.height, pixels=np.asarray(upright))
+
     @property
     def pixels(self) -> Pixels:
         """RGB u8[h, w, 3], upright. Raises BadFrame, also where the picture is not of the size recorded."""

@@ -26,8 +26,15 @@ class Words:
     pairs: dict[str, TaskLabel]
     fits: dict[str, Fit]
 
-    def shapes(self, found: Detections, threshold: float, size: Size) -> list[Shape]:
-        return refine(found, Refinement(self.pairs, threshold, fits=self.fits), size)
+    def shapes(
+        self, found: Detections, threshold: float, size: Size, *, masks_as_polygons: bool = False
+    ) -> list[Shape]:
+        """What was found as shapes of ``labels``; with ``masks_as_polygons`` also those of labels of type mask."""
+        pairs = self.pairs
+        if masks_as_polygons:
+            pairs = {k: replace(v, type="polygon") if v.type == "mask" else v for k, v in pairs.items()}
+        refinement = Refinement(pairs, threshold, masks_as_polygons=masks_as_polygons, fits=self.fits)
+        return refine(found, refinement, size)
 
 
 def words_of(named: Named, score_attribute: str = "") -> Words:

@@ -38,7 +38,7 @@ def encode_items(
 
 
 def _item(shape: Shape, label: TaskLabel, size: Size, score_attribute: str, group_base: int) -> bytes | None:
-    form = _form(shape, label, size)
+    form = form_of(shape, label, size)
     if form is None:
         return None
     score = 1.0 if shape.score is None else shape.score
@@ -60,8 +60,12 @@ def _item(shape: Shape, label: TaskLabel, size: Size, score_attribute: str, grou
     return packed if bits is None else packed[:-1] + b',"mask":[' + _digits(*bits) + b"]}"
 
 
-def _form(shape: Shape, label: TaskLabel, size: Size) -> dict[str, Any] | None:
-    """What the shape's type has beside label and type; None where nothing is left of the shape."""
+def form_of(shape: Shape, label: TaskLabel, size: Size) -> dict[str, Any] | None:
+    """What the shape's type has beside label and type; None where nothing is left of the shape.
+
+    ``points``, ``rotation``, ``elements`` as CVAT has them. A mask's ``points`` are one contour around it; its pixels
+    (u8[h, w]) and their box (left, top, right, bottom; inclusive) are ``_bits``.
+    """
     if not all(math.isfinite(value) for value in (*shape.points, shape.rotation)):
         return None
     if shape.type == "tag":
