@@ -29,6 +29,7 @@ from bridge.web.openapi import make_document
 from bridge.web.pages.table import add_pages, errors_as_pages
 from bridge.web.reading import MAX_JSON_BYTES
 from bridge.web.routes import ROUTES
+from bridge.web.slow_clients import SlowClients
 from bridge.web.state import STATE, State
 from bridge.web.uploads import remove_abandoned
 from bridge.worker import Worker
@@ -39,6 +40,9 @@ PATIENCE_S = 10.0  # for answers in flight, at the end
 ANNOUNCE_EVERY_S = 2.0
 MAX_LINE = 2**18  # bytes of a request's first line: a polygon or prompts in a query are long
 LINGER_S = 2.0  # for the rest of a body that was refused, so that the client reads the refusal
+
+
+SLOW = web.AppKey("slow", SlowClients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,13 @@ def make_web_app(service: App) -> web.Application:
     metrics.observe(service.registry)
     frames = metrics.frames.labels("job")
     worker = Worker(service.jobs, service.settings.server.jobs_at_once, on_frames=frames.inc)
-    app = web.Application(middlewares=[answer_errors, errors_as_pages, authorize], client_max_size=MAX_JSON_BYTES)
+    slow = SlowClients()
+    app = web.Application(
+        middlewares=[answer_errors, slow.middleware, errors_as_pages, authorize], client_max_size=MAX_JSON_BYTES
+    )
     auth = Authentication(service.tokens, service.settings)
     app[STATE] = State(service, worker, metrics, auth, document=make_document())
+    app[SLOW] = slow
     app.on_response_prepare.append(add_headers)
     for route in ROUTES:
         # Numbers only, so that /v1/models/resolve is never taken for a model.
@@ -94,7 +102,8 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
         )
         await runner.setup()
         worker = asyncio.create_task(state.worker.run())
-        background = [worker]
+        assert runner.server is not None
+        background = [worker, asyncio.create_task(app[SLOW].watch(runner.server))]
         try:
             url = await _listen(runner, address, settings.server.port if port is None else port)
             announce_server(settings, url)

@@ -1,0 +1,154 @@
+"""Clients that send slowly, half or nothing are let go; who sends is served; too many at once hear 503."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from yarl import URL
+
+from bridge.errors import Overloaded
+from bridge.web import slow_clients
+from bridge.web.errors import as_response
+from tests.unit.bridge.web.conftest import Api, picture
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "HEAD_S", 0.3)
+    monkeypatch.setattr(slow_clients, "KEPT_S", 30.0)
+    monkeypatch.setattr(slow_clients, "BODY_S", 0.6)
+    monkeypatch.setattr(slow_clients, "LOOK_EVERY_S", 0.05)
+
+
+async def connect(api: Api) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    url = URL(api.server.url)
+    return await asyncio.open_connection(url.host, url.port)
+
+
+async def dropped(reader: asyncio.StreamReader, timeout_s: float = 20) -> bytes:
+    """What came before the server let the connection go."""
+    async with asyncio.timeout(timeout_s):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "])
+async def test_a_head_without_an_end_is_not_waited_for(api: Api, sent: bytes) -> None:
+    reader, writer = await connect(api)
+    writer.write(sent)
+    assert await dropped(reader) == b""
+    writer.close()
+
+
+async def test_a_head_that_drips_is_not_waited_for(api: Api) -> None:
+    reader, writer = await connect(api)
+    waiting = asyncio.create_task(dropped(reader))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    while not waiting.done():
+        writer.write(b"X-A: b\r\n")
+        await asyncio.sleep(0.05)
+    assert await waiting == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks/1/frames?filename=a.png"])
+async def test_a_body_that_stops_is_not_waited_for_and_leaves_nothing(api: Api, path: str) -> None:
+    await api.task()
+    reader, writer = await connect(api)
+    kind = "application/json" if path == "/v1/tasks" else "image/png"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    await dropped(reader)
+    writer.close()
+    async with asyncio.timeout(20):
+        while list((api.folder / "data" / "incoming").glob("*")):
+            await asyncio.sleep(0.05)
+    assert (await api.call("GET", "/v1/tasks/1/frames"))["frames"] == []
+
+
+async def test_a_body_that_comes_slowly_but_comes_is_taken(api: Api) -> None:
+    await api.task()
+    body = picture(1)
+    reader, writer = await connect(api)
+    head = "POST /v1/tasks/1/frames?filename=a.png HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    writer.write(f"{head}Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    step = len(body) // 8 + 1
+    for start in range(0, len(body), step):
+        writer.write(body[start : start + step])
+        await asyncio.sleep(0.15)
+    assert (await dropped(reader)).startswith(b"HTTP/1.1 201")
+    writer.close()
+
+
+async def test_half_closed_connections_leave_nothing_behind(api: Api) -> None:
+    for _ in range(20):
+        reader, writer = await connect(api)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        writer.write_eof()
+        await dropped(reader)
+        writer.close()
+    assert await api.call("GET", "/healthz") == {"status": "ok"}
+
+
+async def test_an_answer_that_takes_long_is_waited_for(api: Api, slow: asyncio.Event) -> None:
+    """It is our turn to send: such a client is not slow."""
+    model = await api.model()
+    asking = asyncio.create_task(api.raw("POST", f"/v1/models/{model['id']}/predict", data=picture(1), headers=PNG))
+    await asyncio.sleep(1.5)
+    assert not asking.done()
+    slow.set()
+    assert (await asking)[0] == 200
+
+
+PNG = {"Content-Type": "image/png"}
+
+
+async def test_a_connection_that_is_kept_for_nothing_is_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "KEPT_S", 0.5)
+    reader, writer = await connect(api)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert (await dropped(reader)).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_too_many_requests_at_once_are_turned_away_and_room_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "MOST_REQUESTS", 3)
+    layer, go, begun = slow_clients.SlowClients().middleware, asyncio.Event(), 0
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        nonlocal begun
+        begun += 1
+        await go.wait()
+        return web.Response()
+
+    def ask() -> asyncio.Task[web.StreamResponse]:
+        return asyncio.ensure_future(layer(make_mocked_request("GET", "/"), handler))
+
+    asking = [ask() for _ in range(3)]
+    while begun < 3:
+        await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="3 requests") as refused:
+        await ask()
+    assert as_response(refused.value).headers["Retry-After"] == "1"
+    go.set()
+    await asyncio.gather(*asking)
+    assert (await ask()).status == 200
+
+
+async def test_of_too_many_connections_those_without_a_request_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "HEAD_S", 1000.0)
+    monkeypatch.setattr(slow_clients, "MOST_CONNECTIONS", 5)
+    idle = [await connect(api) for _ in range(12)]
+    gone = [asyncio.create_task(dropped(reader)) for reader, _ in idle]
+    async with asyncio.timeout(20):
+        while sum(task.done() for task in gone) < 7:
+            await asyncio.sleep(0.05)
+    assert await api.call("GET", "/healthz") == {"status": "ok"}
+    for (_, writer), task in zip(idle, gone, strict=True):
+        writer.close()
+        await task
