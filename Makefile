@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help demo test check fmt serve bench clean
+.PHONY: help demo test check fmt serve bench screenshots clean
 
 help:
 	@echo "make demo    install, then annotate the example images with the embedded model"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   formatting, lint, types, import directions"
 	@echo "make fmt     format the code"
 	@echo "make serve   run the service on 127.0.0.1:8090"
+	@echo "make screenshots   draw docs/images/ anew with a real browser"
 	@echo "make bench   measure, and print the tables of docs/performance.md"
 
 .venv/bin/python:
@@ -39,7 +40,13 @@ check: .venv/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: check
+# axe-core looks at every page in the browser tests; without npm those that need it are skipped.
+.venv/npm: .venv/test
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --prefix $@ axe-core@4.10.3 && touch $@; \
+	else echo "npm is not installed: accessibility is not tested"; fi
+
+test: check .venv/npm
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fmt: .venv/test
@@ -51,6 +58,9 @@ serve: .venv/core
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks
+
+screenshots: .venv/test
+	$(BIN)/python -m tests.e2e.browser.screenshots
 
 clean:
 	rm -rf .venv demo-output *.egg-info

@@ -31,8 +31,8 @@ class ServerProcess:
         }
         (folder / "config.toml").touch()
 
-    def start(self) -> Self:
-        command = [sys.executable, "-c", "from bridge.cli import main; main()", "serve", "--port", "0"]
+    def start(self, *, port: int = 0) -> Self:
+        command = [sys.executable, "-c", "from bridge.cli import main; main()", "serve", "--port", str(port)]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True

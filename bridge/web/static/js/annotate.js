@@ -6,6 +6,7 @@ import { FrameView } from "./frame-view.js";
 import { shortcut } from "./keys.js";
 import { Matching } from "./matching.js";
 import { attempt, confirm, failed, toast, toastOnNextPage } from "./messages.js";
+import { Prompting } from "./prompting.js";
 import { RegionDialog } from "./region.js";
 
 const { task, models, model: first } = props();
@@ -19,6 +20,7 @@ let cleanable = null;
 let turn = 0;
 
 const matching = $("#match-body") && new Matching($("#match-body"), task.labels, showSummary);
+let labels = matching; // or what an open vocabulary is asked for
 
 // --- model ---
 
@@ -32,12 +34,15 @@ async function chooseModel(id) {
   $("#polygons-box").hidden = !card.shape_types.includes("mask");
   forgetPreview();
   const mine = ++turn;
+  $("#matching-title").textContent = card.labels === null ? "What to look for" : "Label matching";
+  $(".match-tools").hidden = card.labels === null;
+  countCleaned();
   if (card.labels === null) {
-    matching.matches = [];
-    $("#match-body").replaceChildren(h("div", { class: "empty" }, h("h2", {}, "An open vocabulary"), h("p", {}, "This model finds what it is told to look for, and jobs cannot tell it yet. Try it on its own page, or choose a model with labels.")));
-    showSummary();
+    labels = new Prompting($("#match-body"), task.labels.filter((label) => label.type === "any" || card.shape_types.includes(label.type)), showSummary);
+    labels.show();
     return;
   }
+  labels = matching;
   $("#match-body").replaceChildren(h("div", { class: "body waiting" }, h("span", { class: "spinner" }), "Matching labels"));
   try {
     const [answer, saved] = await Promise.all([post("/v1/label-matches", { model_id: id, task_id: task.id }), get(`/v1/mappings?model_id=${id}&task_id=${task.id}&limit=1000`)]);
@@ -48,7 +53,6 @@ async function chooseModel(id) {
   } catch (error) {
     failed(error);
   }
-  countCleaned();
 }
 
 function showSaved() {
@@ -112,7 +116,7 @@ function spec() {
   return {
     target: task.id,
     model_id: model.id,
-    ...matching.spec,
+    ...labels.spec,
     threshold: Number($("#threshold").value),
     masks_as_polygons: !$("#polygons-box").hidden && $("#polygons").checked,
     clean: $("[name=clean]:checked").value,
@@ -126,9 +130,9 @@ function spec() {
 }
 
 function showSummary() {
-  const { matched } = matching;
-  $("#matched").textContent = matching.matches.length ? `${number(matched)} of ${many(matching.matches.length, "label")} matched` : "";
-  $("#summary").textContent = matching.matches.length ? (matched ? `${many(selected, "frame")}, ${many(matched, "label")}` : "No label is matched yet") : "";
+  const { matched, total } = labels;
+  $("#matched").textContent = total ? `${number(matched)} of ${many(total, "label")} ${labels === matching ? "matched" : "looked for"}` : "";
+  $("#summary").textContent = total ? (matched ? `${many(selected, "frame")}, ${many(matched, "label")}` : "No label is matched yet") : "";
   for (const button of [$("#annotate"), ...$$("[data-preview]")]) if (button.getAttribute("aria-busy") !== "true") button.disabled = !matched || !selected;
 }
 

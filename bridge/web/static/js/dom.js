@@ -47,6 +47,7 @@ export function debounce(action, milliseconds) {
 // Runs an action while its button shows that it waits and takes no second click.
 export async function busy(button, action) {
   if (button.getAttribute("aria-busy") === "true") return undefined;
+  for (const error of $$(".toast.bad")) error.remove(); // what is tried again is no longer wrong
   button.setAttribute("aria-busy", "true");
   button.disabled = true;
   try {

@@ -57,6 +57,10 @@ export class Matching {
     return this.matches.filter((match) => this.chosen(match)).length;
   }
 
+  get total() {
+    return this.matches.length;
+  }
+
   // As a job's spec has it.
   get spec() {
     const kept = [...this.thresholds].filter(([label]) => this.ownThresholds && this.matches.some((match) => match.model_label === label));

@@ -1,5 +1,5 @@
 // Toasts, and the question before something is lost.
-import { $, h, icon } from "./dom.js";
+import { $, $$, h, icon } from "./dom.js";
 
 const STAY_MS = 6000;
 
@@ -7,6 +7,7 @@ export function toast(title, { text = "", kind = "" } = {}) {
   const close = h("button", { type: "button", class: "button quiet icon-only", "aria-label": "Dismiss" }, icon("x"));
   const shown = h("div", { class: `toast ${kind}`, role: kind === "bad" ? "alert" : "status" }, h("div", { class: "grow" }, h("strong", {}, title), text), close);
   close.addEventListener("click", () => shown.remove());
+  for (const older of $$(".toast").slice(0, -2)) older.remove();
   $("#toasts").append(shown);
   if (kind !== "bad") setTimeout(() => shown.remove(), STAY_MS); // errors stay until they are read
   return shown;
