@@ -43,6 +43,6 @@ def serve(
         who = "open to every program on this machine" if is_open else "for callers that show a token"
         typer.echo(f"Hubbridge serves {server.url}, {who}. Routes: {server.url}/v1/docs")
         if server.cvat_url is not None:
-            typer.echo(f"CVAT finds the models at {server.cvat_url}; its settings: docs/how-to/cvat.md")
+            typer.echo(f"CVAT finds the models at {server.cvat_url}; its settings: docs/how-to/cvat-models-page.md")
 
     asyncio.run(run_server(settings, host=host, port=port, on_start=announce))
