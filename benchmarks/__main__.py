@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import hosted, ledger, local_models, online
+from benchmarks import hosted, label_studio, ledger, local_models, online
 from benchmarks.machine import MOST_OTHERS, Table, Watch, describe, save
 
 LOOK_S = 2.0
@@ -24,6 +24,7 @@ async def measure(quick: bool) -> list[Table]:
     tables = [await ledger.measure(5_000 if quick else 100_000)]
     tables.append(await hosted.measure(320 if quick else 1600))
     tables.append(await online.measure())
+    tables.append(await label_studio.table(quick))
     tables += await local_models.tables(1 if quick else 5, yolos=True)
     return tables
 

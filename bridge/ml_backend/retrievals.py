@@ -54,7 +54,7 @@ class Retrievals:
     store: Store
     jobs: Jobs
     _running: dict[int, _Running] = field(default_factory=dict)  # job id -> what it does
-    _taking_over: set[asyncio.Task[None]] = field(default_factory=set)
+    _taking_over: dict[asyncio.Task[None], tuple[int, int]] = field(default_factory=dict)  # -> task row, model
 
     async def found(self, task: Task, plan: Plan, frames: Sequence[StoredFrame], deadline: float) -> dict[int, Found]:
         """What the model finds on each frame. Raises Overloaded where that would take longer than until ``deadline``
@@ -79,7 +79,9 @@ class Retrievals:
         return await self._results(task, job, frames)
 
     async def writes(self, task: Task, plan: Plan, numbers: Sequence[int]) -> bool:
-        """Whether a job is at work that writes predictions of this model for some of these frames."""
+        """Whether a job is at work, or being made, that writes predictions of this model for some of these frames."""
+        if (task.id, plan.model.id) in self._taking_over.values():
+            return True
         wanted = set(numbers)
         async with self.store.read() as connection:
             for state in AT_WORK:
@@ -100,8 +102,8 @@ class Retrievals:
     ) -> NoReturn:
         """Refuse the request, and let a job write the predictions. Raises Overloaded."""
         taking_over = asyncio.create_task(self._take_over(task, plan, list(frames), running))
-        self._taking_over.add(taking_over)
-        taking_over.add_done_callback(self._taking_over.discard)
+        self._taking_over[taking_over] = (task.id, plan.model.id)
+        taking_over.add_done_callback(lambda ended: self._taking_over.pop(ended, None))
         text = f"{len(frames)} images take longer than Label Studio waits: a job writes their predictions."
         raise Overloaded(
             text, hint=f"Follow it with: hubbridge label-studio list (task {task.id})", code="becomes_a_job"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiohttp import web
 
+import labelmatch
 from bridge.domain import Scope
 from bridge.errors import BridgeError, NotFound
 from bridge.label_studio.config import interface_class
@@ -26,13 +28,16 @@ from bridge.web.state import STATE
 log = structlog.get_logger(__name__)
 
 PREFIX = "/label-studio/{name:[A-Za-z0-9_.-]{1,100}}"
-LOOK_S = 0.5  # for the model's name, before /health answers without; Label Studio waits one second
+# Of /health, for which Label Studio waits one second: for the model's name, and for what /setup will need.
+LOOK_S, WARM_S = 0.3, 0.4
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def add_face(app: web.Application) -> None:
     """Put the routes into the server's application."""
+    app[WARM] = _WarmUp()
+    app.on_startup.append(_warm_where_used)
     for method, path, handler, scope in (
         ("GET", "", health, Scope.ANNOTATE),
         ("GET", "/health", health, Scope.ANNOTATE),
@@ -67,25 +72,37 @@ async def health(request: web.Request) -> web.Response:
         raise
     except (TimeoutError, BridgeError) as error:
         log.warning("health was answered without looking", error=str(error))
-    _warm_up()
+    await asyncio.wait((request.app[WARM].up(),), timeout=WARM_S)
     return web.json_response({"status": "UP", "model_class": name})
 
 
-_warming: set[asyncio.Future[Any]] = set()
+@dataclass(slots=True)
+class _WarmUp:
+    """/setup has three seconds, of which importing the SDK and reading the words of the label matcher may take two: so
+    both begin with the first /health, or with the server where Label Studio is known to be about."""
+
+    _work: asyncio.Future[None] | None = None
+
+    def up(self) -> asyncio.Future[None]:
+        if self._work is None:
+            self._work = asyncio.get_running_loop().run_in_executor(None, _import)
+        return self._work
 
 
-def _warm_up() -> None:
-    """/setup follows in a moment and has three seconds, of which importing the SDK may take two."""
+def _import() -> None:
+    labelmatch.suggest(["car"], ["vehicle"])
+    try:
+        interface_class()
+    except BridgeError as error:
+        log.warning("label configs cannot be read", error=error.message, hint=error.hint)
 
-    def warm() -> None:
-        try:
-            interface_class()
-        except BridgeError:
-            return  # /setup says so
 
-    work = asyncio.get_running_loop().run_in_executor(None, warm)
-    _warming.add(work)
-    work.add_done_callback(_warming.discard)
+WARM = web.AppKey("label_studio_warm_up", _WarmUp)
+
+
+async def _warm_where_used(app: web.Application) -> None:
+    if app[STATE].service.settings.label_studio.base_url:
+        app[WARM].up()
 
 
 async def set_up(request: web.Request) -> web.Response:

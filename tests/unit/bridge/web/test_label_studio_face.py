@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import ClientSession
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from label_studio_sdk.converter.brush import decode_rle
 
 from adapters.base import Detections, PredictOptions
 from adapters.frame import Frame
@@ -20,6 +22,7 @@ from adapters.local import LocalPredictor
 from bridge.domain import Scope
 from bridge.store import label_studio as rows
 from bridge.web.server import serving
+from tests import architectures
 from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, Project, image
 from tests.unit.bridge.web.conftest import Api, settings_for
 
@@ -262,6 +265,46 @@ async def test_smart_tools_of_a_model_that_takes_no_clicks(api: Api, studio: Lab
     click = {"type": "keypointlabels", "to_name": "image", "value": {"x": 50, "y": 50, "width": 1}}
     answer = await asyncio.to_thread(studio.interactive, url, project, next(iter(project.tasks)), {"result": [click]})
     assert "takes no clicks" in answer["errors"][0]
+
+
+SMART = """<View><Image name="image" value="$image"/>
+<BrushLabels name="brush" toName="image"><Label value="Car"/><Label value="A tree" alias="tree"/></BrushLabels>
+<KeyPointLabels name="click" toName="image" smart="true"><Label value="Car"/><Label value="A tree" alias="tree"/>
+</KeyPointLabels>
+<RectangleLabels name="box" toName="image" smart="true"><Label value="Car"/></RectangleLabels></View>"""
+
+
+async def test_a_click_or_a_box_of_a_smart_tool_is_answered_with_the_object(
+    api: Api, studio: LabelStudioServer
+) -> None:
+    folder = api.folder / "shared" / "sam"
+    await asyncio.to_thread(architectures.write, architectures.sam, folder)
+    model = await api.call("POST", "/v1/models", {"reference": str(folder)}, 201)
+    url = f"{api.server.url}/label-studio/{model['name']}"
+    project = studio.project(SMART, 1)
+    assert await asyncio.to_thread(studio.connect, url, project) == ""
+    task = next(iter(project.tasks))
+
+    async def ask(*regions: dict[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(studio.interactive, url, project, task, {"result": list(regions)})
+
+    def click(x: float, y: float, label: str = "tree", **more: Any) -> dict[str, Any]:
+        value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [label]}
+        return {"type": "keypointlabels", "from_name": "click", "to_name": "image", "value": value, **more}
+
+    answer = (await ask(click(50, 50), click(5, 5, is_positive=0)))["data"]
+    (region,) = answer["result"]
+    assert (region["from_name"], region["type"]) == ("brush", "brushlabels")
+    assert region["value"]["brushlabels"] == ["tree"]
+    drawn = np.reshape(decode_rle(region["value"]["rle"]), (48, 64, 4))[:, :, 3]
+    assert set(np.unique(drawn)) == {0, 255}
+    box = {"x": 10, "y": 10, "width": 50, "height": 60, "rotation": 0, "rectanglelabels": ["Car"]}
+    boxed = (await ask({"type": "rectanglelabels", "from_name": "box", "to_name": "image", "value": box}))["data"]
+    assert boxed["result"][0]["value"]["brushlabels"] == ["Car"]
+    assert "Nothing says which object" in (await ask(click(5, 5, is_positive=0)))["errors"][0]
+    assert not project.predictions
+    await retrieve(studio, url, project)  # it annotates nothing by itself
+    assert not project.predictions
 
 
 async def test_unknown_names_and_versions(api: Api, studio: LabelStudioServer) -> None:
