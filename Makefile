@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help demo test check fmt serve bench screenshots clean
+.PHONY: help demo test check fmt serve bench screenshots soak clean
 
 help:
 	@echo "make demo    install, then annotate the example images with the embedded model"
@@ -14,6 +14,7 @@ help:
 	@echo "make fmt     format the code"
 	@echo "make serve   run the service on 127.0.0.1:8090"
 	@echo "make screenshots   draw docs/images/ anew with a real browser"
+	@echo "make soak    10 minutes of mixed traffic; SOAK_SECONDS=60 for a quick one"
 	@echo "make bench   measure, and print the tables of docs/performance.md"
 
 .venv/bin/python:
@@ -61,6 +62,8 @@ bench: .venv/test
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.e2e.browser.screenshots
+soak: .venv/test
+	$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf .venv demo-output *.egg-info
