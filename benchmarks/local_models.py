@@ -2,51 +2,61 @@
 
     python -m benchmarks.local_models [--rounds 3] [--yolos]
 
-The raw forward pass takes batches of 8 decoded tensors and does nothing else, with the engine's own choice of
-threads. All ways of a model take turns in every round; ratios are of the medians.
+The raw forward pass takes batches of 8 decoded tensors and does nothing else, with all cores. All ways of a model take
+turns in every round; ratios are of the medians. The other ways are in ``other_ways.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import io
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from adapters.base import PredictOptions
 from adapters.frame import Frame
+from adapters.graph_session import FAST, FULL
 from adapters.local_model import LocalModel
+from adapters.processor import usable_cores
 from benchmarks.machine import Table, Watch, interleaved
+from benchmarks.other_ways import STREET, images, others
 from bridge.app import App, open_app
 from bridge.domain import JobSpec, Model, NewFrame
 from bridge.settings import load_settings
 from bridge.store import tasks as task_rows
 from bridge.task_labels import labels_from_json
 
-STREET = Path(__file__).parent.parent / "examples" / "street" / "model"
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """One of our ways; ``goal`` is the ratio to PyTorch's raw forward pass that it is to reach."""
+
+    engine: str
+    goal: float | None = None
+    precision: str = FULL
+
+    @property
+    def name(self) -> str:
+        return self.engine if self.precision == FULL else f"{self.engine}, precision {self.precision}"
+
+
 BATCH = 8
 Way = Callable[[], Awaitable[float]]
 
 
-def images() -> list[Path]:
-    """The example images, 640 x 480."""
-    return sorted((STREET.parent / "images").glob("*.jpg"))
-
-
 @asynccontextmanager
-async def opened(folder: Path, engine: str) -> AsyncIterator[tuple[App, Model]]:
+async def opened(folder: Path, engine: str, precision: str = FULL) -> AsyncIterator[tuple[App, Model]]:
     """A service in a folder of its own, with the model of ``folder`` registered."""
     with tempfile.TemporaryDirectory() as data:
-        async with open_app(load_settings(storage={"data_dir": data})) as app:
+        models = {"openvino": False, "precision": precision}
+        async with open_app(load_settings(storage={"data_dir": data}, models=models)) as app:
             model, _ = await app.registry.add(str(folder), engine=engine)
             yield app, model
 
@@ -86,33 +96,45 @@ def write_yolos(folder: Path) -> Path:
     return folder
 
 
-async def measure(folder: Path, engine: str, frames: int, rounds: int, title: str) -> Table:
-    columns = ("way", "frames/s", "of raw forward", "fed as", "goal")
-    table = Table(f"{title}, {engine}", columns)
+async def measure(folder: Path, ours: Sequence[Ours], frames: int, rounds: int, title: str) -> Table:
+    """All ways in turn. ``of raw torch`` is the ratio to PyTorch's forward pass over batches of 8 decoded tensors."""
+    table = Table(title, ("way", "frames/s", "of raw torch", "least", "most", "fed as", "goal"))
     watch = Watch().start()
-    async with opened(folder, engine) as (app, model), app.registry.predictor(model) as lent:
-        local = lent._predictor  # type: ignore[attr-defined]
-        pace = lent.card.settings.get("pace", {})
-        ways: dict[str, Way] = {"raw forward, batch 8": _raw(local, frames)}
-        ways["a job of ours"] = lambda: job_speed(app, model, frames)
-        ways["base64 in JSON, one by one (as CVAT's Nuclio loop)"] = _one_by_one(local, frames)
-        if engine == "transformers":
-            for size in (1, BATCH):
-                name, way = f"transformers pipeline, batch {size}", _pipeline(folder, frames, size)
-                try:
-                    await way()  # warms up, and shows whether it can: it cannot take every model's outputs apart
-                except IndexError as error:
-                    table.add(**{"way": name, "frames/s": f"fails ({type(error).__name__})"})
-                else:
-                    ways[name] = way
+    notes: dict[str, str] = {}
+    goals: dict[str, float | None] = {}
+    async with AsyncExitStack() as stack:
+        ways: dict[str, Way] = {}
+        jobs: dict[str, Way] = {}
+        for each in ours:
+            app, model = await stack.enter_async_context(opened(folder, each.engine, each.precision))
+            lent = await stack.enter_async_context(app.registry.predictor(model))
+            local = lent._predictor  # type: ignore[attr-defined]
+            ways[f"raw forward, {each.name}"] = _raw(local, frames)
+            jobs[f"a job of ours, {each.name}"] = partial(job_speed, app, model, frames)
+            notes[f"a job of ours, {each.name}"] = _fed(local)
+            goals[f"a job of ours, {each.name}"] = each.goal
+        for name, way in {**jobs, **others(folder, frames)}.items():
+            try:
+                await way()  # warms up, and shows whether it can: the pipeline cannot take every model's outputs apart
+            except IndexError as error:
+                table.add(**{"way": name, "frames/s": f"fails ({type(error).__name__})"})
+            else:
+                ways[name] = way
         found = await interleaved(ways, rounds)
-    raw = found["raw forward, batch 8"][0]
-    for name, (speed, _) in found.items():
-        ours = name == "a job of ours"
-        fed = "{workers} x {threads} threads, batch {batch}".format(**pace) if ours and pace else ""
-        table.add(**{"way": name, "frames/s": speed, "of raw forward": speed / raw, "fed as": fed})
+    raw = found["raw forward, transformers"][0]
+    for name, (speed, values) in found.items():
+        goal = goals.get(name)
+        row = {"way": name, "frames/s": speed, "of raw torch": speed / raw, "fed as": notes.get(name, "")}
+        row |= {"least": min(values), "most": max(values), "goal": f">= {goal}" if goal else ""}
+        table.add(**row)
     table.others = watch.others
     return table
+
+
+def _fed(local: LocalModel) -> str:
+    pace = local.card.settings.get("pace")
+    half = ", bf16" if getattr(local.engine, "half", False) else ""
+    return "{workers} x {threads} threads, batch {batch}".format(**pace) + half if pace else ""
 
 
 def _raw(local: LocalModel, frames: int) -> Way:
@@ -121,9 +143,7 @@ def _raw(local: LocalModel, frames: int) -> Way:
     threads = local.card.settings.get("pace", {}).get("threads", 0)
 
     async def run() -> float:
-        import os  # noqa: PLC0415
-
-        local.engine.use_threads(os.cpu_count() or 1)  # type: ignore[attr-defined]
+        local.engine.use_threads(usable_cores())  # type: ignore[attr-defined]
         local.engine.run(feed)
         started = time.perf_counter()
         for _ in range(max(1, frames // BATCH)):
@@ -135,50 +155,23 @@ def _raw(local: LocalModel, frames: int) -> Way:
     return run
 
 
-def _one_by_one(local: LocalModel, frames: int) -> Way:
-    """The image goes out and the answer comes back as JSON text; nothing overlaps. Without HTTP, so: at best."""
-    paths = images()
-
-    async def run() -> float:
-        started = time.perf_counter()
-        for number in range(frames):
-            body = json.dumps({"image": base64.b64encode(paths[number % len(paths)].read_bytes()).decode()})
-            data = base64.b64decode(json.loads(body)["image"])
-            (found,) = await local.predict([Frame.from_bytes("x", data)], PredictOptions(0.5))
-            shapes = [{"points": box.tolist()} for box in found.boxes]
-            json.loads(json.dumps(shapes))
-        return frames / (time.perf_counter() - started)
-
-    return run
-
-
-def _pipeline(folder: Path, frames: int, size: int) -> Way:
-    import transformers  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
-
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    pipe: Any = transformers.pipeline("object-detection", model=str(folder), image_processor=processor)
-    contents = [path.read_bytes() for path in images()]
-
-    async def run() -> float:
-        started = time.perf_counter()
-        pictures = (Image.open(io.BytesIO(contents[i % len(contents)])).convert("RGB") for i in range(frames))
-        done = sum(1 for _ in pipe(pictures, batch_size=size))
-        assert done == frames
-        return frames / (time.perf_counter() - started)
-
-    return run
-
-
-async def tables(rounds: int, *, yolos: bool) -> list[Table]:
-    small = [
-        await measure(STREET, engine, 64, rounds, "The example model") for engine in ("onnxruntime", "transformers")
-    ]
+async def tables(rounds: int, *, yolos: bool, quick: bool = False) -> list[Table]:
+    small = (
+        Ours("transformers", 0.85),
+        Ours("onnxruntime"),
+        Ours("openvino", 1.0),
+        Ours("openvino", precision=FAST),
+        Ours("transformers", precision=FAST),
+    )
+    made = [await measure(STREET, small, 16 if quick else 64, rounds, "The example model, from files to stored shapes")]
     if yolos:
+        larger = (Ours("transformers", 1.0), Ours("openvino", 1.2), Ours("openvino", precision=FAST))
         with tempfile.TemporaryDirectory() as folder:
-            made = write_yolos(Path(folder))
-            small.append(await measure(made, "transformers", 16, rounds, "YOLOS-tiny's size, random"))
-    return small
+            path = write_yolos(Path(folder))
+            made.append(
+                await measure(path, larger, 8 if quick else 16, min(rounds, 3), "YOLOS-tiny's size, random weights")
+            )
+    return made
 
 
 if __name__ == "__main__":

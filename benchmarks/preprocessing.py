@@ -1,9 +1,9 @@
 """How long a frame's preparation takes: ours against the library's Pillow processors, on 640 x 480 JPEGs.
 
-    python -m benchmarks.preprocessing [--rounds 9] [--json preprocessing.json]
+    python -m benchmarks.preprocessing [--rounds 9]
 
-Both sides start from the same JPEG bytes, and once more from the decoded picture ("alone"): decoding and Pillow's own
-resizing are the same on both sides, and what is left is what the two do differently. The two are timed in turn, frame
+Both sides start from the same JPEG bytes, which both decode with Pillow, and once more from the decoded picture, which
+is what the library's processors take. The two are timed in turn, frame
 by frame, so that whatever else the machine does meets both; the table shows medians and their ratios. One thread.
 """
 
@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,10 +21,12 @@ import numpy as np
 import transformers
 from PIL import Image
 
+from adapters import resample
 from adapters.frame import Frame
 from adapters.image_processors import PROCESSORS
 from adapters.owlv2_preprocess import Owlv2Preprocessor
 from adapters.preprocess import FrameToTensor, Preprocessor
+from benchmarks.machine import Table, Watch
 
 SIZE = (640, 480)
 FRAMES = 4
@@ -70,7 +70,7 @@ def ours(name: str) -> Callable[[bytes | Image.Image], Any]:
     return prepare
 
 
-def measure(name: str, frames: Sequence[bytes | Image.Image], rounds: int) -> tuple[float, float]:
+def compare(name: str, frames: Sequence[bytes | Image.Image], rounds: int) -> tuple[float, float]:
     """Median milliseconds of a frame: ours, theirs."""
     times: tuple[list[float], list[float]] = ([], [])
     sides = ours(name), theirs(name)
@@ -85,35 +85,30 @@ def measure(name: str, frames: Sequence[bytes | Image.Image], rounds: int) -> tu
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+def measure(rounds: int) -> Table:
+    """Milliseconds of one thread, from JPEG bytes and from the decoded picture; the last row: medians of the ratios."""
     cv2.setNumThreads(1)
     transformers.utils.logging.set_verbosity_error()
+    columns = ("image processor", "ours", "library", "ratio", "ours, decoded", "library, decoded", "ratio, decoded")
+    built = "in C" if resample.native else "by Pillow: the C part was not built"
+    table = Table(f"Preparation of a 640 x 480 JPEG, ms of one thread; resized {built}", columns)
+    watch = Watch().start()
     frames = jpegs()
-    rows: list[dict[str, Any]] = []
     pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in frames]
-    print(f"{'image processor':32}{'ours ms':>10}{'theirs ms':>12}{'ratio':>8}{'alone':>10}{'theirs':>10}{'ratio':>8}")
     for name in sorted([*PROCESSORS, "Owlv2ImageProcessor"]):
-        mine, library = measure(name, frames, arguments.rounds)
-        alone, library_alone = measure(name, pictures, arguments.rounds)
-        row = {"processor": name, "ours_ms": mine, "theirs_ms": library, "ratio": library / mine}
-        row |= {"ours_alone_ms": alone, "theirs_alone_ms": library_alone, "ratio_alone": library_alone / alone}
-        rows.append(row)
-        print(
-            f"{name:32}{mine:10.2f}{library:12.2f}{library / mine:8.2f}"
-            f"{alone:10.2f}{library_alone:10.2f}{library_alone / alone:8.2f}",
-            flush=True,
-        )
-    ratio, ratio_alone = (statistics.median(row[key] for row in rows) for key in ("ratio", "ratio_alone"))
-    print(f"median of the ratios over {len(rows)} classes: {ratio:.2f} from JPEGs, {ratio_alone:.2f} from pictures")
-    if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"rows": rows, "median_ratio": ratio, "median_ratio_alone": ratio_alone}, indent=2)
-        )
+        if not hasattr(transformers, f"{name}Pil"):  # the library has it for tensors only
+            continue
+        mine, library = compare(name, frames, rounds)
+        alone, library_alone = compare(name, pictures, rounds)
+        values = (name, mine, library, library / mine, alone, library_alone, library_alone / alone)
+        table.add(**dict(zip(columns, values, strict=True)))
+    ratios = {key: statistics.median(row[key] for row in table.rows) for key in ("ratio", "ratio, decoded")}
+    table.add(**{"image processor": f"median of {len(table.rows)}", **ratios})
+    table.others = watch.others
+    return table
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    measure(parser.parse_args().rounds).show()
