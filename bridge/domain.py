@@ -151,6 +151,7 @@ class Shape:
     score       the model's, or None of a shape that a person made
     group       shapes of one frame with the same number above 0 belong together
     track_id    shapes of a task with the same number above 0 show one object, frame by frame
+    remote      where it stands in the tool that its task lives in, in that tool's words (JSON)
     """
 
     label: str
@@ -165,6 +166,7 @@ class Shape:
     track_id: int = 0
     job_id: int | None = None
     id: int = 0
+    remote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

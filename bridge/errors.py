@@ -79,9 +79,23 @@ class UpstreamError(BridgeError):
     """A predictor error on its way out; status and code come from ``PREDICTOR_STATUS``."""
 
 
+class RemoteGone(predictor.PredictorError):
+    """The tool that a task lives in has no such task, job or project, or hides it from this account."""
+
+
+class RemoteRefused(predictor.PredictorError):
+    """The tool that a task lives in does not take what it was sent, and has changed nothing."""
+
+    def __init__(self, http_status: int, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.http_status = http_status
+
+
 # First match counts, so the narrow classes stand before the wide ones.
 PREDICTOR_STATUS: tuple[tuple[type[predictor.PredictorError], int, str], ...] = (
     (predictor.InvalidReference, 400, "invalid_reference"),
+    (RemoteGone, 404, "remote_not_found"),
+    (RemoteRefused, 422, "remote_refused"),
     (predictor.ModelNotFound, 404, "model_not_found"),
     (predictor.AccessDenied, 403, "access_denied"),
     (predictor.Unsupported, 422, "unsupported_model"),

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import InitVar, dataclass, field, replace
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import DownloadProgress, Predictor
 from bridge.applying import ApplySpec, StoredResults, create_applied
@@ -49,6 +50,7 @@ class Jobs:
     access: InitVar[Access | None] = None  # to the tools that tasks can live in
     remotes: Remotes = field(init=False)
     _running: dict[int, Runner] = field(default_factory=dict)
+    _undoing: set[int] = field(default_factory=set)
 
     def __post_init__(self, access: Access | None) -> None:
         self.remotes = Remotes(access or Access(self.store))
@@ -70,7 +72,7 @@ class Jobs:
         Raises InvalidRequest where nothing could come of it: no frame is selected, or no label is mapped.
         """
         if not spec.hold:
-            await self._refresh(spec.target)
+            await self._refresh(spec)
         pinned = await pin(self.store, spec, self.options.floor_score)
         given, task, model = spec.mapping_id, pinned.task, pinned.model
         async with self.store.write() as connection:
@@ -93,7 +95,7 @@ class Jobs:
         self, spec: JobSpec, *, frames: int = 3, on_download: Callable[[DownloadProgress], None] = lambda progress: None
     ) -> Preview:
         """What a job would do, tried on some of its frames; nothing is stored. Raises BridgeError as a job would."""
-        await self._refresh(spec.target)
+        await self._refresh(spec)
         pinned = await pin(self.store, spec, self.options.floor_score)
         async with (
             self.registry.predictor(pinned.model, on_download) as predictor,
@@ -101,14 +103,14 @@ class Jobs:
         ):
             return await preview(self.store, pinned, predictor, source, frames, self.options.max_detections)
 
-    async def _refresh(self, task_id: int) -> None:
+    async def _refresh(self, spec: JobSpec) -> None:
         """What has changed in the tool that a task lives in."""
         async with self.store.read() as connection:
-            task = await task_rows.get_task(connection, task_id)
+            task = await task_rows.get_task(connection, spec.target)
         remote = self.remotes.remote(task)
         if remote is not None:
             with translated():
-                await remote.refresh(task)
+                await remote.refresh(task, spec.frames)
 
     async def get(self, job_id: int) -> Job:
         async with self.store.read() as connection:
@@ -321,17 +323,34 @@ class Jobs:
 
         Raises Conflict, naming the later job, where that one has replaced shapes of this one.
         """
-        async with self.store.write() as connection:
-            await rows.mark_undone(connection, job_id)
-            later = await undoing.later_job_on_shapes_of(connection, job_id)
-            if later is not None:
-                raise Conflict(
-                    f"Annotation job {later} has replaced shapes of job {job_id}.",
-                    hint=f"Undo the later one first: hubbridge job undo {later}",
-                    code="later_job",
-                )
-            removed, restored = await undoing.undo_shapes(connection, job_id)
-        return Undone(removed, restored)
+        if job_id in self._undoing:
+            raise Conflict(f"Annotation job {job_id} is being undone.")
+        self._undoing.add(job_id)
+        try:
+            async with self.store.write() as connection:
+                job = await rows.refuse_undo(connection, job_id)
+                await self._refuse_replaced(connection, job_id)
+                task = await task_rows.get_task(connection, job.spec.target)
+            remote = None if job.spec.hold else self.remotes.remote(task)
+            with translated():
+                elsewhere = await remote.undo(task, job) if remote is not None else None
+            async with self.store.write() as connection:
+                await self._refuse_replaced(connection, job_id)
+                await rows.mark_undone(connection, job_id)
+                removed, restored = await undoing.undo_shapes(connection, job_id)
+            return elsewhere or Undone(removed, restored)
+        finally:
+            self._undoing.discard(job_id)
+
+    @staticmethod
+    async def _refuse_replaced(connection: AsyncConnection, job_id: int) -> None:
+        later = await undoing.later_job_on_shapes_of(connection, job_id)
+        if later is not None:
+            raise Conflict(
+                f"Annotation job {later} has replaced shapes of job {job_id}.",
+                hint=f"Undo the later one first: hubbridge job undo {later}",
+                code="later_job",
+            )
 
 
 class _keeping:  # noqa: N801  (reads as a context manager)

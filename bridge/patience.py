@@ -64,7 +64,7 @@ class Patience:
         reason = error.message if isinstance(error, PredictorError) else ""
         if reason != self._told.get(who):
             self._told[who] = reason
-            log.warning("waiting", for_=who, reason=reason)
+            log.warning("waiting", who=who, reason=reason)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

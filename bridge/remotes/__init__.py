@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
+from urllib.parse import urlsplit
 
 from adapters.network import HttpPolicy
-from bridge.domain import Job, JobSpec, Task, Undone
+from bridge.domain import FrameSelection, Job, JobSpec, Task, Undone
+from bridge.errors import InvalidRequest, translated
 from bridge.patience import Patience
 from bridge.secrets import SecretsError
 from bridge.sinks.holding import HoldingSink
@@ -71,11 +73,17 @@ class Remote(Protocol):
 
     def sink(self, writing: Writing, patience: Patience) -> AbstractAsyncContextManager[Sink]: ...
 
-    async def refresh(self, task: Task) -> None:
-        """Before a job is made: take over what changed there, such as frames that were deleted or annotated since.
+    def reads(self, url: str) -> bool:
+        """Whether this is an address of this kind of tool."""
+        ...
 
-        Raises Conflict where the task is no longer the one that was known, such as one with other labels.
-        """
+    async def find_or_add(self, url: str) -> list[Task]:
+        """The task of an address, or all tasks of a project's: known ones, and new rows of ours for the others."""
+        ...
+
+    async def refresh(self, task: Task, frames: FrameSelection) -> None:
+        """Before a job is made: take over what changed there, such as labels, and frames that were deleted or (where
+        ``frames`` asks for those without annotations) annotated since."""
         ...
 
     async def undo(self, task: Task, job: Job) -> Undone:
@@ -85,7 +93,10 @@ class Remote(Protocol):
 
 
 # Kind -> (module, class); the class takes an ``Access``. Imported when it is first used.
-REMOTES: dict[str, tuple[str, str]] = {"label-studio": ("bridge.remotes.label_studio.remote", "LabelStudioRemote")}
+REMOTES: dict[str, tuple[str, str]] = {
+    "cvat": ("bridge.remotes.cvat.remote", "Cvat"),
+    "label-studio": ("bridge.remotes.label_studio.remote", "LabelStudioRemote"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,27 @@ class Remotes:
         module, name = REMOTES[kind]
         return cast(Remote, getattr(importlib.import_module(module), name)(self.access))
 
+    async def reading(self, url: str) -> Remote | None:
+        """The remote whose address this is; None where it is none's. Projects of CVAT and of Label Studio look alike:
+        then it is that one at whose host we have an account."""
+        found = [(kind, remote) for kind in REMOTES if (remote := self.of(kind)).reads(url)]
+        host = urlsplit(url.strip()).netloc.rpartition("@")[2].lower()
+        for kind, remote in found[1:]:
+            if await self.access.secret(kind, host) is not None:
+                return remote
+        return found[0][1] if found else None
+
+    async def find_or_add(self, url: str) -> list[Task]:
+        """The tasks of an address: see ``Remote``. Raises InvalidRequest where it is nobody's."""
+        remote = await self.reading(url)
+        if remote is None:
+            raise InvalidRequest(
+                f"{url[:200]!r} is no address of a task.",
+                hint="For example: https://cvat.example/tasks/42, or a project's: https://cvat.example/projects/7",
+            )
+        with translated():
+            return await remote.find_or_add(url)
+
     def remote(self, task: Task) -> Remote | None:
         return None if task.remote_kind is None else self.of(task.remote_kind)
 
@@ -108,8 +140,9 @@ class Remotes:
         if remote is None:
             yield LocalFrames()
             return
-        async with remote.source(task, patience or Patience(10.0)) as source:
-            yield source
+        with translated():
+            async with remote.source(task, patience or Patience(10.0)) as source:
+                yield source
 
     @asynccontextmanager
     async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
@@ -127,5 +160,6 @@ class Remotes:
             )
             yield local if remote is None else HoldingSink(local)
             return
-        async with remote.sink(writing, patience) as sink:
-            yield sink
+        with translated():
+            async with remote.sink(writing, patience) as sink:
+                yield sink

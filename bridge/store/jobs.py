@@ -19,7 +19,7 @@ from bridge.errors import Conflict, NotFound
 from bridge.store.engine import insert_rows
 from bridge.store.models import moment
 from bridge.store.results import copy_ledger
-from bridge.store.tables import frames, job_frames, jobs, results
+from bridge.store.tables import frames, intents, job_frames, jobs, results
 from bridge.store.tasks import selected_frames
 
 FINISHED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -263,7 +263,8 @@ async def record_outcomes(
         }
         for outcome in outcomes
     ]
-    await connection.execute(_FINISH_FRAME, rows)
+    if rows:
+        await connection.execute(_FINISH_FRAME, rows)
     await _keep_results(connection, lease.job_id, outcomes)
 
 
@@ -285,6 +286,11 @@ async def begin_writing(
     if rows:
         await connection.execute(_BEGIN_WRITING, rows)
     await _keep_results(connection, lease.job_id, outcomes)
+
+
+async def drop_results(connection: AsyncConnection, job_id: int, numbers: Sequence[int]) -> None:
+    """Of frames that were predicted and could not be written: they are predicted again when they are retried."""
+    await connection.execute(sa.delete(results).where(results.c.job_id == job_id, results.c.frame.in_(numbers)))
 
 
 async def request_abort(connection: AsyncConnection, job_id: int) -> Job:
@@ -333,7 +339,11 @@ async def requeue(connection: AsyncConnection, job_id: int, *, retry_failed: boo
     if job.state is JobState.RUNNING and not (owner_is_dead or has_run_out(job)):
         raise Conflict(f"Annotation job {job_id} is running.", hint=f"Watch it with: hubbridge job watch {job_id}")
     left = job.frames_total - job.frames_done - (0 if retry_failed else job.frames_failed)
-    if left == 0 and job.state in FINISHED:
+    if await _intents(connection, job_id, "undo"):
+        raise Conflict(
+            f"Undoing annotation job {job_id} was broken off.", hint=f"Go on with: hubbridge job undo {job_id}"
+        )
+    if left == 0 and not await _intents(connection, job_id, "write") and job.state in FINISHED:
         hint = f"Try the failed frames again with: hubbridge job retry {job_id}" if job.frames_failed else ""
         raise Conflict(f"Annotation job {job_id} has no frames left to do.", hint=hint)
     if retry_failed:
@@ -359,15 +369,31 @@ async def requeue(connection: AsyncConnection, job_id: int, *, retry_failed: boo
 
 
 async def mark_undone(connection: AsyncConnection, job_id: int) -> Job:
-    """Note that a job was undone. Raises Conflict while it is queued or running, or where it already was."""
+    """Note that a job was undone; raises as ``refuse_undo``."""
+    await refuse_undo(connection, job_id)
+    await connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(undone_at=time.time()))
+    return await get_job(connection, job_id)
+
+
+async def refuse_undo(connection: AsyncConnection, job_id: int) -> Job:
+    """Raises Conflict while a job is queued or running, where it was undone, or has to be resumed first."""
     job = await get_job(connection, job_id)
     _refuse_undone(job)
     if job.state not in FINISHED:
         raise Conflict(
             f"Annotation job {job_id} is {job.state}.", hint=f"Cancel it first: hubbridge job cancel {job_id}"
         )
-    await connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(undone_at=time.time()))
-    return await get_job(connection, job_id)
+    if await _intents(connection, job_id, "write"):
+        raise Conflict(
+            f"Annotation job {job_id} was broken off while it wrote.",
+            hint=f"Resume it first, and it will find out what was written: hubbridge job resume {job_id}",
+        )
+    return job
+
+
+async def _intents(connection: AsyncConnection, job_id: int, purpose: str) -> int:
+    query = sa.select(sa.func.count()).where(intents.c.job_id == job_id, intents.c.purpose == purpose)
+    return await connection.scalar(query) or 0
 
 
 def _refuse_undone(job: Job) -> None:

@@ -20,11 +20,13 @@ _LIVE = shapes.c.removed_by.is_(None)
 
 _COLUMNS = (
     "task_id", "frame", "label_id", "type", "points", "rle", "rotation", "score", "source", "attributes",
-    "shape_group", "track_id", "job_id",
+    "shape_group", "track_id", "job_id", "removed_by", "remote",
 )  # fmt: skip
 
 
-def _row(task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | None) -> tuple[Any, ...]:
+def _row(
+    task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | None, removed_by: int | None = None
+) -> tuple[Any, ...]:
     """In the order of ``_COLUMNS``."""
     return (
         task_id,
@@ -40,6 +42,8 @@ def _row(task_id: int, frame: int, label_id: int, shape: Shape, job_id: int | No
         shape.group,
         shape.track_id,
         job_id,
+        removed_by,
+        shape.remote,
     )
 
 
@@ -57,6 +61,7 @@ def _shape(row: sa.Row[Any], names: Mapping[int, str]) -> Shape:
         track_id=row.track_id,
         job_id=row.job_id,
         id=row.id,
+        remote=row.remote,
     )
 
 
@@ -74,6 +79,20 @@ async def add_shapes(
         await insert_rows(connection, shapes, _COLUMNS, rows)
         await count_change(connection, task_id, len(rows))
     return len(rows)
+
+
+async def add_removed_shapes(
+    connection: AsyncConnection,
+    task_id: int,
+    label_ids: Mapping[str, int],
+    gone: Iterable[tuple[int, Shape]],
+    *,
+    removed_by: int,
+) -> None:
+    """Keep (frame, shape) pairs that a job has taken away from where its task lives, for undo."""
+    rows = [_row(task_id, frame, label_ids[shape.label], shape, None, removed_by) for frame, shape in gone]
+    if rows:
+        await insert_rows(connection, shapes, _COLUMNS, rows)
 
 
 async def count_change(connection: AsyncConnection, task_id: int, change: int) -> None:

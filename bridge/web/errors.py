@@ -47,7 +47,11 @@ ERROR_CODES: dict[str, str] = {
     "foreign_host": "The Host header does not name this machine.",
     "foreign_origin": "A page of another site tried to change something.",
     "folder_not_allowed": "A folder of the server is named that lies outside [server] server_folders.",
-    "access_denied": "The model's host refuses access: gated, private, or a token is missing or wrong.",
+    "access_denied": "The model's host, or the tool that a task lives in, refuses access: gated, private, or a token "
+    "is missing or wrong.",
+    "no_account": "No account is stored for the host that a remote task lives at.",
+    "remote_not_found": "The tool that a task lives in does not have it any more, or hides it from this account.",
+    "remote_refused": "The tool that a task lives in does not take what it was sent.",
     "not_found": "There is no such thing, or no such route.",
     "model_not_registered": "No model of that name or id is registered.",
     "model_not_found": "The host knows no such model.",

@@ -17,7 +17,7 @@ from bridge.label_studio.labels import task_labels
 from bridge.label_studio.version import stem_of, version_of
 from bridge.patience import Patience
 from bridge.remotes import Access, Writing
-from bridge.remotes.label_studio.address import ProjectAddress, parse_project
+from bridge.remotes.label_studio.address import ProjectAddress, is_project, parse_project
 from bridge.remotes.label_studio.client import Json, LabelStudio, Project
 from bridge.remotes.label_studio.frames import ProjectFrames, frames_of
 from bridge.remotes.label_studio.images import Images
@@ -39,6 +39,12 @@ class LabelStudioRemote:
     """A ``Remote``; tasks are projects, by their addresses."""
 
     access: Access
+
+    def reads(self, url: str) -> bool:
+        return is_project(url)
+
+    async def find_or_add(self, url: str) -> list[Task]:
+        return [await self.open_project(parse_project(url))]
 
     @asynccontextmanager
     async def studio(self, address: ProjectAddress, task_id: int | None = None) -> AsyncIterator[LabelStudio]:

@@ -26,6 +26,7 @@ from adapters.errors import BadFrame
 from adapters.frame import Frame
 from adapters.references import HuggingFaceModel, LocalFolder, Reference, RoboflowVersion
 from bridge.domain import Job, JobSpec, Model, NewFrame, Shape, Task
+from bridge.errors import Conflict
 from bridge.jobs import Jobs
 from bridge.registry import Registry
 from bridge.runner import RunnerOptions
@@ -258,7 +259,10 @@ async def world(
     )
     made = World(folder, adapter, store, registry, Tasks(store, folder / "tasks"), Jobs(store, registry, options))
     try:
-        made.task = await made.tasks.create("street", parse_labels(labels))
+        try:
+            made.task = await made.tasks.create("street", parse_labels(labels))
+        except Conflict:  # another process was here before
+            made.task = await made.tasks.find("street")
         made.model, _ = await registry.add("/models/fake")
         if frames:
             await made.frames(frames)

@@ -1,0 +1,165 @@
+"""What CVAT says of a task: labels, frames, jobs. Read leniently, since versions differ; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.errors import BadOutput
+from bridge.domain import LABEL_TYPES, LabelAttribute, NewFrame, TaskLabel
+from bridge.task_labels import INPUT_TYPES, color_of
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLabel:
+    """A label with CVAT's ids: of itself, of its attributes and of a skeleton's points, by their names."""
+
+    id: int
+    label: TaskLabel
+    attribute_ids: Mapping[str, int]
+    point_ids: Mapping[str, int] = field(default_factory=dict)
+    point_attributes: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)  # (id, default value)
+
+
+class Labels:
+    """A task's labels, by their names and by CVAT's ids."""
+
+    def __init__(self, labels: Sequence[RemoteLabel]) -> None:
+        self.all = tuple(labels)
+        self.by_name = {label.label.name: label for label in labels}
+        self.names = {label.id: label.label.name for label in labels}
+        self.points = {label.id: [label.point_ids[name] for name in label.label.sublabels] for label in labels}
+        self.attributes = {number: name for label in labels for name, number in label.attribute_ids.items()}
+
+    @property
+    def ids(self) -> set[int]:
+        """Of everything that a shape refers to."""
+        points = {number for numbers in self.points.values() for number in numbers}
+        return {*self.names, *points, *self.attributes}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteJob:
+    """A CVAT job: the frames from ``start`` to ``stop``, both included."""
+
+    id: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """How a task's frames are kept.
+
+    cut   the task has a start_frame or a step, so that its frames' numbers are not its source's
+    """
+
+    size: int
+    chunk_size: int
+    video: bool
+    cut: bool
+    frames: Sequence[NewFrame]
+
+
+def labels_of(answer: Iterable[Mapping[str, Any]]) -> list[RemoteLabel]:
+    """In CVAT's order. Raises BadOutput where one is none."""
+    entries = [entry for entry in answer if not entry.get("parent_id")]
+    return [_label(entry, position) for position, entry in enumerate(entries)]
+
+
+def _label(entry: Mapping[str, Any], position: int) -> RemoteLabel:
+    name, label_type = entry.get("name"), entry.get("type") or "any"
+    if not isinstance(name, str) or not isinstance(entry.get("id"), int):
+        raise BadOutput("CVAT answered a label without name or id.", hint=_NO_CVAT)
+    attributes, ids = _attributes(entry.get("attributes"))
+    points = [point for point in entry.get("sublabels") or () if isinstance(point, dict)]
+    point_attributes = {}
+    for point in points:
+        own, own_ids = _attributes(point.get("attributes"))
+        point_attributes[str(point.get("name"))] = [(own_ids[each.name], default_of(each)) for each in own]
+    label = TaskLabel(
+        name,
+        label_type if label_type in LABEL_TYPES else "any",
+        str(entry.get("color") or color_of(position)),
+        attributes,
+        tuple(str(point.get("name")) for point in points),
+    )
+    point_ids = {str(point.get("name")): int(point["id"]) for point in points if isinstance(point.get("id"), int)}
+    return RemoteLabel(entry["id"], label, ids, point_ids, point_attributes)
+
+
+def _attributes(answer: object) -> tuple[tuple[LabelAttribute, ...], dict[str, int]]:
+    found, ids = [], {}
+    for entry in answer if isinstance(answer, list) else ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+            continue
+        name, input_type = str(entry.get("name")), str(entry.get("input_type") or "text")
+        values = entry.get("values") or ()
+        if isinstance(values, str):
+            values = values.splitlines()
+        attribute = LabelAttribute(
+            name,
+            input_type if input_type in INPUT_TYPES else "text",
+            tuple(str(value) for value in values),
+            bool(entry.get("mutable")),
+            str(entry.get("default_value") or ""),
+        )
+        found.append(attribute)
+        ids[name] = entry["id"]
+    return tuple(found), ids
+
+
+def default_of(attribute: LabelAttribute) -> str:
+    """The value that CVAT's own page gives to a new shape."""
+    if attribute.default_value:
+        return attribute.default_value
+    if attribute.input_type == "checkbox":
+        return "false"
+    if attribute.input_type == "text" or not attribute.values:
+        return ""
+    return attribute.values[0]
+
+
+def jobs_of(answer: Iterable[Mapping[str, Any]]) -> list[RemoteJob]:
+    """Those that people annotate, in the order of their frames: ground truth and replicas are left out."""
+    jobs = [
+        RemoteJob(int(entry["id"]), int(entry["start_frame"]), int(entry["stop_frame"]))
+        for entry in answer
+        if entry.get("type", "annotation") == "annotation"
+        and all(isinstance(entry.get(key), int) for key in ("id", "start_frame", "stop_frame"))
+    ]
+    return sorted(jobs, key=lambda job: (job.start, job.id))
+
+
+def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob | None) -> Data:
+    """``within``: the job whose frames alone are meant. Raises BadOutput where sizes are missing."""
+    size, chunk_size = meta.get("size"), meta.get("chunk_size") or task.get("data_chunk_size")
+    frames = [entry for entry in meta.get("frames") or () if isinstance(entry, dict)]
+    if not isinstance(size, int) or not isinstance(chunk_size, int) or chunk_size < 1 or not frames:
+        raise BadOutput("CVAT does not say how many frames the task has, or of what size.", hint=_NO_CVAT)
+    video = task.get("mode") == "interpolation" and len(frames) == 1 and size > 1
+    deleted = {number for number in meta.get("deleted_frames") or () if isinstance(number, int)}
+    numbers = range(size) if within is None else range(within.start, min(within.stop, size - 1) + 1)
+    if not video and len(frames) != size:
+        raise BadOutput(f"CVAT lists {len(frames)} frames of a task of {size}.", hint=_NO_CVAT)
+    named: dict[str, int] = {}
+    found = []
+    for number in numbers:
+        entry = frames[0 if len(frames) == 1 else number]
+        name = str(entry.get("name") or f"frame {number}")
+        if video:
+            name = f"{name}#{number:06d}"
+        named[name] = named.get(name, 0) + 1
+        if named[name] > 1:
+            name = f"{name} ({number})"
+        width, height = entry.get("width"), entry.get("height")
+        if not isinstance(width, int) or not isinstance(height, int) or width < 1 or height < 1:
+            raise BadOutput(f"CVAT does not say of what size {name} is.", hint=_NO_CVAT)
+        found.append(NewFrame(name, "", width, height, number, "deleted" if number in deleted else None))
+    cut = bool(meta.get("start_frame")) or bool(meta.get("frame_filter"))
+    as_video = str(task.get("data_original_chunk_type") or "imageset") == "video"
+    return Data(size, chunk_size, as_video, cut, found)
+
+
+_NO_CVAT = "Is the address that of a CVAT of version 2?"
