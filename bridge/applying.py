@@ -15,7 +15,7 @@ from adapters.base import Detections, Limits, ModelCard, PredictOptions
 from adapters.errors import BadFrame
 from adapters.frame import Frame
 from bridge import results
-from bridge.domain import Clean, Fraction, Job, JobSpec, JobState, Model, Nms, Task
+from bridge.domain import Clean, Fraction, Job, JobSpec, JobState, Model, Nms, Task, Tracking
 from bridge.errors import Conflict, InvalidRequest
 from bridge.mapping import check_choices
 from bridge.pinning import check_pairs, labels_of, mapped_by
@@ -49,6 +49,7 @@ class ApplySpec(BaseModel):
     keep_manual_iou: float | None = Field(
         default=None, gt=0, le=1, description="Null removes the earlier job's; left out keeps it."
     )
+    track: Tracking | None = Field(default=None, description="Null removes the earlier job's; left out keeps it.")
     clean: Clean = Clean.MODEL
 
 
@@ -90,7 +91,9 @@ async def create_applied(store: Store, job_id: int, wanted: ApplySpec) -> Job:
 def _spec(source: Job, wanted: ApplySpec) -> JobSpec:
     """The source's, changed by what is wanted; checked as a whole again."""
     given = wanted.model_dump(exclude_unset=True, exclude={"mapping", "mapping_id"})
-    given = {key: value for key, value in given.items() if value is not None or key in ("nms", "keep_manual_iou")}
+    given = {
+        key: value for key, value in given.items() if value is not None or key in ("nms", "keep_manual_iou", "track")
+    }
     changed: dict[str, Any] = {**source.spec.model_dump(), **given, "clean": wanted.clean, "accept_suggestions": None}
     changed |= {"mapping": dict(wanted.mapping), "mapping_id": wanted.mapping_id}
     try:

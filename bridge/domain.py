@@ -337,6 +337,21 @@ Prompt = Annotated[
 ]
 
 
+class Tracking(BaseModel):
+    """Shapes of consecutive frames that show one object become a track, when all frames are done.
+
+    iou         least overlap of a shape's box with where its track is expected
+    max_gap     frames for which an object may be out of sight
+    min_length  what is seen on fewer frames stays without a track
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iou: Fraction = 0.3
+    max_gap: int = Field(default=5, ge=0, le=1000)
+    min_length: int = Field(default=2, ge=1, le=1000)
+
+
 class JobSpec(BaseModel):
     """What a job was asked to do; kept with it as it was.
 
@@ -369,6 +384,7 @@ class JobSpec(BaseModel):
     keep_manual_iou: float | None = Field(default=None, gt=0, le=1)
     roi: Region | None = None
     tiling: Tiling | None = None
+    track: Tracking | None = None
     prompts: dict[str, Prompt | list[Prompt]] = Field(default_factory=dict, max_length=1000)
     hold: bool = False
     recall: bool = False

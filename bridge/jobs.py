@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import InitVar, dataclass, field, replace
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +17,7 @@ from bridge.applying import ApplySpec, StoredResults, create_applied
 from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, Task, TaskLabel, Undone
 from bridge.dry_run import Preview, preview
 from bridge.errors import BridgeError, Conflict, Overloaded, translated
+from bridge.linking import link_shapes
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
 from bridge.patience import Patience
@@ -246,6 +248,8 @@ class Jobs:
                 prompts=prompts,
             )
             runner = Runner(self.store, predictor, source, sink, plan, patience, options, on_progress)
+            if job.spec.track is not None:
+                runner.last_step = partial(link_shapes, self.store, lease, task.id, job.spec.track, options.lease_s)
             self._running[job.id] = runner
             await runner.run()
 

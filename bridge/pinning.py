@@ -117,6 +117,11 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
             hint="Add frames to the task, or select others.",
             code="no_frames",
         )
+    if spec.track is not None and task.remote_kind is not None:
+        raise InvalidRequest(
+            "Tracks are made of shapes that are kept here, and this task's are elsewhere.",
+            hint="Leave track out, or make a task of its images.",
+        )
     threshold = model.threshold if spec.threshold is None else spec.threshold
     floor = min(floor_score, threshold, *spec.label_thresholds.values())
     return Pinned(spec, task, model, pairs, learned, threshold, floor, sizes, _most_views(spec, sizes), prompts)

@@ -113,6 +113,9 @@ class Runner:
     patience: Patience
     options: RunnerOptions = field(default_factory=RunnerOptions)
     on_progress: Callable[[Progress], None] = lambda progress: None
+    last_step: Callable[[], Awaitable[object]] | None = (
+        None  # done when all frames are; done again where it was cut off
+    )
     _failure: str | None = None  # why the job failed as a whole
     _written: int = 0
     _failed: int = 0
@@ -152,6 +155,8 @@ class Runner:
                 async with asyncio.TaskGroup() as group:
                     beat = group.create_task(self._heartbeat(lease))
                     await self._work()
+                    if self.last_step is not None and self._failure is None and not self._left():
+                        await self.last_step()
                     beat.cancel()
             except BaseExceptionGroup as errors:
                 raise _first(errors) from errors

@@ -72,6 +72,9 @@ def annotate(
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = 0.2,
     masks_as_polygons: o.MaskPolygons = False,
+    track: o.Track = False,
+    track_iou: o.TrackIou = None,
+    track_gap: o.TrackGap = None,
     keep_manual: o.KeepManual = None,
     clean: Annotated[
         str, typer.Option(help="What goes where new shapes come: none, model, automatic, all; alone: automatic.")
@@ -90,7 +93,7 @@ def annotate(
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
     wanted = o.model_options(
         threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual, prompt,
+        masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
     )  # fmt: skip
 
     async def work(service: App) -> _Outcome:

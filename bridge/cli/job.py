@@ -37,6 +37,9 @@ def start(
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = 0.2,
     masks_as_polygons: o.MaskPolygons = False,
+    track: o.Track = False,
+    track_iou: o.TrackIou = None,
+    track_gap: o.TrackGap = None,
     clean: o.Clean = "none",
     keep_manual: o.KeepManual = None,
     first: o.First = 0,
@@ -52,7 +55,7 @@ def start(
     """Annotate a task's frames with a model; Ctrl-C cancels, and `job resume` goes on."""
     wanted = o.model_options(
         threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual, prompt,
+        masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
     )  # fmt: skip
 
     async def work(service: App) -> Job:

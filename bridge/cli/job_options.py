@@ -60,6 +60,15 @@ Tile = Annotated[str | None, typer.Option(metavar="WxH", help="Look at large fra
 TileOverlap = Annotated[
     float, typer.Option("--tile-overlap", min=0, max=0.75, help="Least share of a tile in common with the next.")
 ]
+Track = Annotated[bool, typer.Option("--track", help="Link shapes of consecutive frames into tracks.")]
+TrackIou = Annotated[
+    float | None,
+    typer.Option("--track-iou", min=0, max=1, help="With --track: least overlap with the expected place; 0.3."),
+]
+TrackGap = Annotated[
+    int | None,
+    typer.Option("--track-gap", min=0, max=1000, help="With --track: frames that an object may be out of sight; 5."),
+]
 First = Annotated[int, typer.Option("--from", min=0, help="First frame number.")]
 Stop = Annotated[int | None, typer.Option("--to", min=1, help="Frame number to stop before.")]
 Every = Annotated[int, typer.Option(min=1, help="Take every Nth frame.")]
@@ -162,6 +171,13 @@ def parse_nms(iou: float | None, class_agnostic: bool) -> dict[str, Any] | None:
     return None if iou is None else {"iou": iou, "class_agnostic": class_agnostic}
 
 
+def parse_tracking(track: bool, iou: float | None, gap: int | None) -> dict[str, Any] | None:
+    given = {key: value for key, value in (("iou", iou), ("max_gap", gap)) if value is not None}
+    if given and not track:
+        raise typer.BadParameter("needs --track", param_hint="--track-iou" if iou is not None else "--track-gap")
+    return given if track else None
+
+
 def model_options(
     threshold: float | None,
     label_threshold: list[str] | None,
@@ -176,6 +192,7 @@ def model_options(
     masks_as_polygons: bool,
     keep_manual: float | None,
     prompts: list[str] | None,
+    tracking: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the model is to look at and what is made of its answers, as keys of a job's spec."""
     return {
@@ -190,4 +207,5 @@ def model_options(
         "masks_as_polygons": masks_as_polygons,
         "keep_manual_iou": keep_manual,
         "prompts": parse_prompts(prompts),
+        "track": tracking,
     }

@@ -2,7 +2,7 @@
 
 A shape without a track becomes a track of one frame, as CVAT exports it. After the last frame of a track, and in its
 gaps, stands its last shape as ``outside``. Frames are known by number: those of the task, from 0. Tags have no place,
-and a track has one label and one kind of shape, so one that has several becomes several.
+and a track has one shape a frame, all of one label and kind, so one that has several becomes several.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CvatVideoWriter:
     def __init__(self, path: Path, labels: Sequence[TaskLabel]) -> None:
         self._labels = {label.name: label for label in labels}
         self._tally = Tally()
-        self._tracks: dict[tuple[int, str, str], _Track] = {}
+        self._tracks: dict[tuple[int, str, str, int], _Track] = {}
         self._size: tuple[int, int] | None = None
         self._pending = PendingPath(path)
         self._elements = _temporary(self._pending.path.parent)
@@ -74,12 +74,13 @@ class CvatVideoWriter:
 
     def finish(self) -> ExportSummary:
         self._put_singles(last=True)
+        for track in self._tracks.values():
+            if track.frame + 1 < self._tally.frames:
+                self._put_outside(track)
         with self._pending.path.open("wb") as out:
             out.write(self._head().encode())
             ids: set[int] = set()
-            for (track_id, _, _), track in sorted(self._tracks.items()):
-                if track.frame + 1 < self._tally.frames:
-                    self._put_outside(track)
+            for (track_id, *_), track in sorted(self._tracks.items()):
                 number = track_id - 1 if track_id - 1 not in ids else max(ids) + 1
                 ids.add(number)
                 self._copy_track(out, track, number)
@@ -132,12 +133,12 @@ class CvatVideoWriter:
         if not shape.track_id:
             self._held.append((shape, geometry))
         else:
-            key = (shape.track_id, shape.label, shape.type)
+            key = (shape.track_id, shape.label, shape.type, 0)
+            while key in self._tracks and self._tracks[key].frame == frame.number:
+                key = (*key[:3], key[3] + 1)
             track = self._tracks.get(key)
             if track is None:
                 track = self._tracks[key] = _Track(shape, geometry, frame.number)
-            elif frame.number == track.frame:
-                raise CannotHold("second shape of a track on one frame")
             elif frame.number > track.frame + 1:
                 self._put_outside(track)
             track.last, track.geometry, track.frame = shape, geometry, frame.number

@@ -205,6 +205,19 @@ async def pending_frames(connection: AsyncConnection, job_id: int, after: int, m
     return [StoredFrame(**row._mapping) for row in await connection.execute(query)]
 
 
+async def frames_of(connection: AsyncConnection, job_id: int, after: int, most: int) -> list[StoredFrame]:
+    """The next frames of a job behind ``after``, whatever became of them, in order of their numbers."""
+    query = (
+        sa.select(frames)
+        .join(jobs, jobs.c.task_id == frames.c.task_id)
+        .join(job_frames, (job_frames.c.job_id == jobs.c.id) & (job_frames.c.frame == frames.c.number))
+        .where(jobs.c.id == job_id, job_frames.c.frame > after)
+        .order_by(job_frames.c.frame)
+        .limit(most)
+    )
+    return [StoredFrame(**row._mapping) for row in await connection.execute(query)]
+
+
 _FINISH_FRAME = (
     sa.update(job_frames)
     .where(

@@ -157,9 +157,22 @@ async def shapes_without_job(connection: AsyncConnection, task_id: int, frame: i
     return [_shape(row, names) for row in await connection.execute(query)]
 
 
-async def last_track(connection: AsyncConnection, task_id: int) -> int:
-    """The highest number of a track in a task, of removed shapes as well; 0 where there is none."""
-    return await connection.scalar(sa.select(sa.func.max(shapes.c.track_id)).where(shapes.c.task_id == task_id)) or 0
+async def last_track(connection: AsyncConnection, task_id: int, *, but_job: int | None = None) -> int:
+    """The highest number of a track in a task, of removed shapes as well but not of ``but_job``; 0 for none."""
+    query = sa.select(sa.func.max(shapes.c.track_id)).where(shapes.c.task_id == task_id)
+    if but_job is not None:
+        query = query.where(shapes.c.job_id.is_distinct_from(but_job))
+    return await connection.scalar(query) or 0
+
+
+async def set_tracks(connection: AsyncConnection, job_id: int, tracks: Sequence[tuple[int, int]]) -> None:
+    """Tell shapes of a job which track they are of: (id of the shape, number of the track or 0)."""
+    query = sa.update(shapes).where(
+        shapes.c.id == sa.bindparam("b_id"), shapes.c.job_id == job_id, shapes.c.track_id != sa.bindparam("b_track")
+    )
+    rows = [{"b_id": shape, "b_track": track} for shape, track in tracks]
+    if rows:
+        await connection.execute(query.values(track_id=sa.bindparam("b_track")), rows)
 
 
 async def count_shapes(connection: AsyncConnection, task_id: int, *, job_id: int | None = None) -> dict[str, int]:

@@ -9,7 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
+import av
+import cv2
+import numpy as np
 import pytest
 
 from tests.e2e.server import ServerProcess
@@ -67,6 +71,30 @@ def test_large_images_and_regions(tmp_path: Path) -> None:
     page = ROOT / "docs/how-to/large-images-and-regions.md"
     assert run_page(page, tmp_path, {"HUBBRIDGE_STORAGE__DATA_DIR": str(tmp_path / "data")}, {}) >= 7
     assert (tmp_path / "tried/overview.jpg").stat().st_size > 10_000
+
+
+def test_videos(tmp_path: Path) -> None:
+    clip(tmp_path / "clip.mp4")
+    page = ROOT / "docs/how-to/videos.md"
+    assert run_page(page, tmp_path, {"HUBBRIDGE_STORAGE__DATA_DIR": str(tmp_path / "data")}, {}) >= 5
+    tracks = ElementTree.parse(tmp_path / "clip.xml").findall("track")
+    seen = [sum(box.get("outside") == "0" for box in track) for track in tracks]
+    assert max(seen) >= 20  # of 24 frames
+    assert (tmp_path / "part.zip").exists()
+
+
+def clip(path: Path) -> None:
+    """A street that moves to the left, 3 pixels a frame, for 48 frames."""
+    picture = cv2.imread(str(ROOT / "examples/street/images/street_00.jpg"))[..., ::-1]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=30, options={"crf": "12"})
+        stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+        for number in range(48):
+            shifted = np.ascontiguousarray(np.roll(picture, -3 * number, axis=1))
+            for packet in stream.encode(av.VideoFrame.from_ndarray(shifted, format="rgb24")):
+                out.mux(packet)
+        for packet in stream.encode():
+            out.mux(packet)
 
 
 def test_annotating_over_http(tmp_path: Path) -> None:

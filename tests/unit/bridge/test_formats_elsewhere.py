@@ -134,6 +134,25 @@ def test_datumaro_reads_tracks_of_cvat(tmp_path: Path) -> None:
     assert [outside for track, outside, points in shown[1] if points[0] == 50] == [True]
 
 
+def test_tracks_of_cvat_that_begin_and_end_anywhere_come_back(tmp_path: Path) -> None:
+    """Several tracks with gaps, of which some end early, and the parts of one object."""
+    frames: list[list[Shape]] = [[] for _ in range(12)]
+    for track, seen in {1: range(3), 2: (0, 4, 5, 11), 5: range(6, 9), 9: (2, 3)}.items():
+        for number in seen:
+            place = (10.0 * track, 10, 10.0 * track + 5 + number, 20)
+            frames[number].append(Shape("car", "rectangle", place, track_id=track, attributes={"make": "vw"}))
+    frames[7] += [replace(part, track_id=20) for part in PARTS]
+    frames[8] += [replace(part, track_id=20) for part in PARTS]
+    path = write(tmp_path / "out.xml", "cvat-video", *frames)
+    images = {int(image.name): image.shapes for image in formats.find("cvat").read(path).images}
+    for number, shapes in enumerate(frames):
+        told = sorted((shape.track_id, shape.points, tuple(shape.attributes)) for shape in images.get(number, ()))
+        wanted = sorted((shape.track_id, shape.points, tuple(shape.attributes)) for shape in shapes)
+        if number in (7, 8):  # the second part is a track of its own
+            told = [(20 if track > 20 else track, *rest) for track, *rest in told]  # type: ignore[misc]
+        assert sorted(told) == wanted
+
+
 @pytest.mark.parametrize("only", ["coco-keypoints", "coco"])
 def test_pycocotools_reads_keypoints(tmp_path: Path, only: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "out.json", only, [SKELETON, RECTANGLE])
