@@ -16,7 +16,7 @@ from bridge.sources.files import ImageLimits
 
 Body = Mapping[str, Any]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")  # as Go writes them: 120s, 1m30s, 1500ms
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")  # as Go writes them: 120s, 1m30s, 1500ms
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 MAX_SECONDS = 3600.0
 

@@ -97,7 +97,11 @@ class Functions:
 
     async def _find(self, function_id: str) -> Function:
         for kind in self.kinds:
-            function = await kind.find(function_id)
+            try:
+                function = await kind.find(function_id)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:  # a card that cannot be read
+                log.warning("a model cannot be read", function=function_id, reason=f"{type(error).__name__}: {error}")
+                raise _missing(function_id) from error
             if function is not None:
                 return function
         raise _missing(function_id)

@@ -13,9 +13,8 @@ _PLAIN = str.maketrans({"–": "-", "—": "-", "‘": "'", "’": "'", "“": '
 
 def reason_phrase(message: str, hint: str = "") -> str:
     """What is wrong and what to do, in ASCII and one line; of an address only scheme and host stay."""
-    text = f"{message.strip()} {hint.strip()}".strip() or "Something went wrong; Hubbridge's log says more."
-    text = _ADDRESS.sub(r"\1\2", text)
+    text = _ADDRESS.sub(r"\1\2", f"{message} {hint}")
     folded = unicodedata.normalize("NFKD", text.translate(_PLAIN))
     plain = "".join(char if " " <= char <= "~" else "" if unicodedata.combining(char) else " " for char in folded)
-    words = " ".join(plain.split())
+    words = " ".join(plain.split()) or "Something went wrong; Hubbridge's log says more."
     return words if len(words) <= MOST else words[: MOST - 3].rstrip() + "..."

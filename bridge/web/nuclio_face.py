@@ -21,10 +21,12 @@ from bridge.nuclio.reasons import reason_phrase
 from bridge.web.errors import as_response
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_access import FaceAccess
+from bridge.web.slow_clients import SlowClients
 
 log = structlog.get_logger(__name__)
 
 READ_WITHIN_S = 60.0  # a body has to have come
+MOST_BODIES = 32  # calls whose images are in memory; others wait at the door
 FUNCTIONS, INVOCATIONS = "/api/functions", "/api/function_invocations"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -44,6 +46,7 @@ class Face:
     timeout_s: float = 120.0
     port: int = 0
     direct: dict[int, str] = field(default_factory=dict)
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_BODIES))
     on_listed: Callable[[Sequence[str]], Awaitable[None]] | None = None
 
     def port_of(self, function_id: str) -> int:
@@ -53,9 +56,9 @@ class Face:
 FACE = web.AppKey("face", Face)
 
 
-def make_dashboard(face: Face, max_bytes: int) -> web.Application:
+def make_dashboard(face: Face, slow: SlowClients, max_bytes: int) -> web.Application:
     """The routes of Nuclio's dashboard, as far as CVAT uses them. ``max_bytes``: of one call's body."""
-    app = web.Application(middlewares=[_in_plain_words, _only_cvat], client_max_size=max_bytes)
+    app = web.Application(middlewares=[_in_plain_words, slow.middleware, _only_cvat], client_max_size=max_bytes)
     app[FACE] = face
     app.router.add_get(FUNCTIONS, _list)
     app.router.add_get(FUNCTIONS + "/{id}", _describe)
@@ -64,9 +67,9 @@ def make_dashboard(face: Face, max_bytes: int) -> web.Application:
     return app
 
 
-def make_direct(face: Face, max_bytes: int) -> web.Application:
+def make_direct(face: Face, slow: SlowClients, max_bytes: int) -> web.Application:
     """One function for each port: the port that was called says which."""
-    app = web.Application(middlewares=[_in_plain_words, _only_peers], client_max_size=max_bytes)
+    app = web.Application(middlewares=[_in_plain_words, slow.middleware, _only_peers], client_max_size=max_bytes)
     app[FACE] = face
     app.router.add_post("/", _invoke_directly)
     return app
@@ -113,9 +116,10 @@ async def _answer(request: web.Request, function_id: str) -> web.Response:
     face = request.app[FACE]
     started = time.monotonic()
     within_s = read_timeout(request.headers.get("X-Nuclio-Invoke-Timeout"), face.timeout_s)
-    data = await _read(request, min(READ_WITHIN_S, within_s))
-    left_s = max(0.1, within_s - (time.monotonic() - started))
-    answer = await face.functions.invoke(function_id, data, left_s)
+    async with face.room:
+        data = await _read(request, min(READ_WITHIN_S, within_s))
+        left_s = max(0.1, within_s - (time.monotonic() - started))
+        answer = await face.functions.invoke(function_id, data, left_s)
     face.metrics.frames.labels("cvat").inc()
     return web.Response(body=answer, content_type="application/json")
 

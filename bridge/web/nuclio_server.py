@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
@@ -20,6 +20,7 @@ from bridge.web.errors import add_headers
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_access import FaceAccess
 from bridge.web.nuclio_face import Face, assign_ports, make_dashboard, make_direct
+from bridge.web.slow_clients import SlowClients
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +47,13 @@ async def nuclio_serving(service: App, metrics: Metrics, attempts: FailedAttempt
         settings.timeout_seconds,
     )
     most = service.settings.images.max_file_mb * 2**20 * 4 // 3 + OVERHEAD_BYTES
-    dashboard, direct = _runner(make_dashboard(face, most)), _runner(make_direct(face, most))
-    await dashboard.setup()
-    await direct.setup()
-    download = asyncio.create_task(loading.download())
+    slow = SlowClients()
+    dashboard, direct = _runner(make_dashboard(face, slow, most)), _runner(make_direct(face, slow, most))
+    background = [asyncio.create_task(loading.download())]
+    for runner in (dashboard, direct):
+        await runner.setup()
+        assert runner.server is not None
+        background.append(asyncio.create_task(slow.watch(runner.server)))
     try:
         await _listen(dashboard, host, port)
         face.port = dashboard.addresses[0][1]
@@ -58,9 +62,9 @@ async def nuclio_serving(service: App, metrics: Metrics, attempts: FailedAttempt
             await face.on_listed([function.id for kind in face.functions.kinds for function in await kind.functions()])
         yield str(URL.build(scheme="http", host=host, port=face.port)).rstrip("/")
     finally:
-        download.cancel()
-        with suppress(asyncio.CancelledError):
-            await download
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await dashboard.cleanup()
         await direct.cleanup()
         await loading.close()
