@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page that needs nothing but itself."""
+"""The OpenAPI document as a page that needs no script."""
 
 from __future__ import annotations
 
@@ -6,21 +6,9 @@ import json
 from html import escape
 from typing import Any
 
-Json = dict[str, Any]
+from bridge.web.pages.static import static_files
 
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1c2430;background:#fff}
-h2{margin-top:2.5rem;border-bottom:1px solid #d5dbe3}
-details{border:1px solid #d5dbe3;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}
-summary{cursor:pointer}
-code,pre{font:14px/1.4 ui-monospace,monospace}
-pre{background:#f4f6f9;padding:.6rem;overflow-x:auto;border-radius:4px}
-.method{display:inline-block;min-width:4.2rem;font-weight:bold}
-.GET{color:#0b6bcb}.POST{color:#1a7f37}.PATCH{color:#9a6700}.DELETE{color:#cf222e}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6rem .2rem 0;vertical-align:top}
-@media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ec}pre{background:#1c222b}
-h2,details{border-color:#333c48}.GET{color:#6cb6ff}.POST{color:#57d175}.PATCH{color:#e3b341}.DELETE{color:#ff7b72}a{color:#6cb6ff}}
-"""
+Json = dict[str, Any]
 
 
 def render_page(document: Json) -> str:
@@ -29,7 +17,8 @@ def render_page(document: Json) -> str:
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(info['title'])} REST API</title><style>{_STYLE}</style></head><body>",
+        f"<title>{escape(info['title'])} REST API</title>",
+        f'<link rel="stylesheet" href="{static_files().url("css/docs.css")}"></head><body>',
         f"<h1>{escape(info['title'])} REST API {escape(info['version'])}</h1><p>{escape(info['description'])}</p>",
         '<p>For programs: <a href="/v1/openapi.json">/v1/openapi.json</a> (OpenAPI 3.1).</p>',
     ]

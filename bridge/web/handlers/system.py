@@ -45,6 +45,6 @@ async def openapi(call: Call[Nothing, Nothing]) -> web.Response:
 
 
 async def docs(call: Call[Nothing, Nothing]) -> web.Response:
-    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+    policy = "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
     page = render_page(call.state.document)
     return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": policy})

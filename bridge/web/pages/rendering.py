@@ -63,6 +63,12 @@ def render(request: web.Request, page: Page) -> web.Response:
     return web.Response(text=text, status=page.status, content_type="text/html", headers=HEADERS)
 
 
+def render_alone(template: str, values: Mapping[str, Any], status: int = 200) -> web.Response:
+    """A page outside of the frame that the others share."""
+    text = _environment().get_template(template).render(values)
+    return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
+
+
 def error_page(request: web.Request, error: BridgeError) -> web.Response:
     """An error for people, with its hint."""
     titles = {400: "That cannot be shown", 403: "Not allowed", 404: "Not found", 503: "Not available at present"}

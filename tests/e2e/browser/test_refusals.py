@@ -84,7 +84,7 @@ def test_wrong_files_are_named(site: Site, tmp_path: Path) -> None:
     site.expect("#labels-wrong").to_contain_text("not JSON")
     page.locator("#raw").fill('[{"name": "car"}]')
     page.locator("[data-files]").set_input_files(text)
-    site.expect("#toasts").to_contain_text("notes.txt is no image and no zip")
+    site.expect("#toasts").to_contain_text("notes.txt is no image, no zip and no video")
     page.locator("[data-files]").set_input_files([broken])
     page.get_by_role("button", name="Create task").click()
     site.expect("#toasts").to_contain_text("Nothing of what was given is an image")

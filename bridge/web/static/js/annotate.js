@@ -150,7 +150,7 @@ async function preview() {
     const found = await post(`/v1/jobs/preview?frames=${PREVIEWED}`, spec());
     const shapes = found.frames.reduce((sum, frame) => sum + frame.shapes.length, 0);
     const facts = [`${many(shapes, "shape")} on ${many(found.frames.length, "frame")}`];
-    if (found.seconds_estimated !== null) facts.push(`about ${duration(found.seconds_estimated)} for all ${number(found.frames_total)}`);
+    if (found.seconds_estimated !== null) facts.push(`${found.seconds_estimated < 1 ? "" : "about "}${duration(found.seconds_estimated)} for all ${number(found.frames_total)}`);
     if (found.calls !== null) facts.push(`${many(found.calls, "call")} of the host`);
     const counts = Object.entries(found.counts);
     body.replaceChildren(h("p", { class: "small" }, `${facts.join(", ")}.`),

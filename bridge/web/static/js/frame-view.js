@@ -245,7 +245,9 @@ export class FrameView {
     for (const ready of [...this.ready].reverse()) {
       if (!ready.box || !(this.isLit(ready) || this.labels)) continue;
       const [left, top] = [Math.max(0, ready.box[0] * scale + x), ready.box[1] * scale + y];
-      const place = { left, top: top < CHIP + 10 ? top + 2 : top - CHIP - 9, width: this.chipWidth(ready.shape), height: CHIP + 8 };
+      const width = this.chipWidth(ready.shape);
+      const inside = Math.max(0, Math.min(left, this.canvas.clientWidth - width));
+      const place = { left: inside, top: top < CHIP + 10 ? top + 2 : top - CHIP - 9, width, height: CHIP + 8 };
       if (!this.isLit(ready) && taken.some((other) => overlap(other, place))) continue;
       taken.push(place);
       this.paintChip(ready.shape, place.left, place.top);

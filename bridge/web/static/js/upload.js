@@ -7,7 +7,8 @@ import { failed } from "./messages.js";
 const PORTION_BYTES = 64 * 2 ** 20;
 const PORTION_FILES = 200;
 const SHOWN = 200;
-const TAKEN = /\.(jpe?g|png|webp|bmp|gif|tiff?|zip|jfif|avif)$/i;
+const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|m2v|ts|mts|m2ts|vob)$/i;
+const TAKEN = new RegExp(`\\.(jpe?g|png|webp|bmp|gif|tiff?|zip|jfif|avif)$|${VIDEO.source}`, "i");
 
 export class Upload {
   constructor(root = $("[data-upload]")) {
@@ -42,7 +43,7 @@ export class Upload {
   add(found) {
     const wrong = found.filter(({ name }) => !TAKEN.test(name));
     const taken = found.filter(({ name }) => TAKEN.test(name));
-    if (wrong.length && !taken.length) failed({ message: `${wrong[0].name} is no image and no zip.`, hint: "Images (JPEG, PNG, WebP, BMP, GIF, TIFF) and zips of images are taken." });
+    if (wrong.length && !taken.length) failed({ message: `${wrong[0].name} is no image, no zip and no video.`, hint: "Images (JPEG, PNG, WebP, BMP, GIF, TIFF), zips of images and videos are taken." });
     const known = new Set(this.files.map((each) => each.name));
     this.files.push(...taken.filter((each) => !known.has(each.name)));
     this.passed = wrong.length;
@@ -58,6 +59,7 @@ export class Upload {
       ...this.files.slice(0, SHOWN).map((each) => h("li", {}, h("span", {}, each.name), h("span", { class: "faint nowrap number" }, bytes(each.file.size)))),
       ...(this.files.length > SHOWN ? [h("li", {}, h("span", { class: "faint" }, `and ${this.files.length - SHOWN} more`))] : []),
     );
+    $("[data-video]", this.root).hidden = !this.files.some((each) => VIDEO.test(each.name));
     this.root.dispatchEvent(new CustomEvent("chosen"));
   }
 
@@ -68,6 +70,7 @@ export class Upload {
     const [bar, text] = [$("progress", box), $("[data-progress-text]", box)];
     box.hidden = false;
     const sums = { added: 0, skipped: 0, rejected: [] };
+    const step = Math.max(1, Math.floor(Number($("#video-step").value) || 1));
     let sent = 0;
     try {
       for (const portion of portions(this.files)) {
@@ -80,7 +83,7 @@ export class Upload {
         };
         show(0);
         try {
-          const answer = await send(`/v1/tasks/${taskId}/frames?skip_known=true`, form, { onProgress: show });
+          const answer = await send(`/v1/tasks/${taskId}/frames?skip_known=true&step=${step}`, form, { onProgress: show });
           sums.added += answer.added;
           sums.skipped += answer.skipped;
           sums.rejected.push(...answer.rejected);
@@ -103,7 +106,7 @@ function* portions(files) {
   let portion = [];
   let size = 0;
   for (const each of files) {
-    if (portion.length && (size + each.file.size > PORTION_BYTES || portion.length >= PORTION_FILES)) {
+    if (portion.length && (size + each.file.size > PORTION_BYTES || portion.length >= PORTION_FILES || VIDEO.test(each.name) || VIDEO.test(portion.at(-1).name))) {
       yield portion;
       [portion, size] = [[], 0];
     }

@@ -17,6 +17,7 @@ from bridge.live_server import FILE_NAME, announce_server, live_server, withdraw
 from bridge.web.errors import ERROR_CODES
 from bridge.web.handlers import annotated
 from bridge.web.openapi import errors_of, make_document
+from bridge.web.pages.static import static_files
 from bridge.web.routes import ROUTES
 from bridge.web.server import serving
 from tests.unit.bridge.web.conftest import Api, settings_for
@@ -93,14 +94,16 @@ async def test_the_description_holds_every_route_with_its_scope_and_errors(api: 
         assert name in document["components"][kind], reference
 
 
-async def test_the_page_shows_every_operation_and_fetches_nothing(api: Api) -> None:
+async def test_the_page_shows_every_operation_and_fetches_only_its_own_style(api: Api) -> None:
     status, body, response = await api.raw("GET", "/v1/docs")
     page = body.decode()
     assert status == 200
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     for route in ROUTES:
         assert f'id="{route.operation_id}"' in page
-    assert not re.search(r"<(script|link|img|iframe)|https?://[^<\"']+\.(js|css)|@import|url\(", page)
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert re.findall(r"<link[^>]*>", page) == [f'<link rel="stylesheet" href="{static_files().url("css/docs.css")}">']
+    assert not re.search(r"<(style|script|img|iframe)|https?://[^<\"']+\.(js|css)|@import|url\(", page)
 
 
 async def test_shutting_down_gives_running_jobs_back_and_the_next_start_finishes_them(
