@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help demo test check fmt serve bench screenshots soak clean
+.PHONY: help demo test check fmt serve bench screenshots soak lock audit sbom clean
 
 help:
 	@echo "make demo    install, then annotate the example images with the embedded model"
@@ -15,6 +15,7 @@ help:
 	@echo "make serve   run the service on 127.0.0.1:8090"
 	@echo "make screenshots   draw docs/images/ anew with a real browser"
 	@echo "make soak    10 minutes of mixed traffic; SOAK_SECONDS=60 for a quick one"
+	@echo "make lock    pin the container's packages anew; make audit, make sbom: what is known of them"
 	@echo "make bench   measure, and print the tables of docs/performance.md"
 
 .venv/bin/python:
@@ -40,6 +41,8 @@ check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
+	@$(BIN)/python locks/audit.py
 
 # axe-core looks at every page in the browser tests; without npm those that need it are skipped.
 .venv/npm: .venv/test
@@ -62,6 +65,17 @@ bench: .venv/test
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.e2e.browser.screenshots
+# The pinned packages of the container, with their hashes. torch is apart: each machine has its own build.
+lock: .venv/test
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --newline lf --no-emit-index-url \
+		--no-emit-trusted-host --no-emit-find-links --upgrade -o locks/core.txt pyproject.toml
+
+audit: .venv/test
+	@$(BIN)/python locks/audit.py
+
+sbom: .venv/test
+	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --of JSON -o sbom.json $(BIN)/python
+
 soak: .venv/test
 	$(BIN)/python -m tests.soak
 

@@ -21,7 +21,8 @@ class ServerProcess:
     def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.url = ""
-        self._environment = {
+        self.token = ""  # what ``call`` shows
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HUBBRIDGE_")},
             "HUBBRIDGE_STORAGE__DATA_DIR": str(folder / "data"),
             "HUBBRIDGE_CONFIG": str(folder / "config.toml"),
@@ -35,7 +36,7 @@ class ServerProcess:
         command = [sys.executable, "-c", "from bridge.cli import main; main()", "serve", "--port", str(port)]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+                command, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -72,6 +73,8 @@ class ServerProcess:
         """JSON, or text of another answer. An error answer is an AssertionError that shows it."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         headers = {} if data is None else {"Content-Type": content_type}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
