@@ -157,7 +157,7 @@ def _speed(model: LocalModel) -> float:
     """
     pace = model.card.settings.get("pace", {})
     if not isinstance(model.engine, PacedEngine) or not model.engine.on_cpu:
-        return float(pace.get("forward_frames_per_second", 0.0))
+        return float(pace.get("frames_per_second", 0.0))
     batch = int(pace.get("batch", 1))
     feed = model.feed([model.prepare(probes()[0])] * batch)
     model.engine.run(feed)

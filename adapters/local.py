@@ -126,7 +126,7 @@ class LocalPredictor(ABC, Generic[P, R]):
         limits = replace(self.card.limits, max_batch=pace.batch, max_concurrency=pace.workers + 2)
         noted = {"workers": pace.workers, "threads": pace.threads, "batch": pace.batch}
         speed = round(measured.frames_per_second, 2)
-        settings = {**self.card.settings, "pace": {**noted, "forward_frames_per_second": speed}}
+        settings = {**self.card.settings, "pace": {**noted, "frames_per_second": speed}}
         self.card = replace(self.card, limits=limits, settings=settings)
 
     @property

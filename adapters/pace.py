@@ -35,7 +35,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The pace chosen, and its frames per second in the forward pass alone."""
+    """The pace chosen, and its frames per second as they were measured."""
 
     pace: Pace
     frames_per_second: float
@@ -53,7 +53,7 @@ def candidates(cores: int, most: int, *, on_cpu: bool) -> list[Pace]:
 def measure(tried: Sequence[Pace], set_threads: Callable[[int], None], run: Callable[[int], object]) -> Measured | None:
     """The fastest of ``tried``, or a more modest one that is nearly as fast; None where all of them fail.
 
-    ``run`` takes a number of frames and blocks for one forward pass over so many; it is called in several threads.
+    ``run`` takes a number of frames and blocks for one call over so many; it is called in several threads.
     ``set_threads`` is called while nothing runs, and last with the threads of the pace that is chosen. All together
     takes about two seconds, and six calls where one takes longer than half a second.
     """

@@ -91,7 +91,7 @@ def _pace(card: ModelCard) -> str:
         return ""
     return (
         f"batches of {pace['batch']} to {pace['workers']} x {pace['threads']} threads "
-        f"(forward pass: {pace['forward_frames_per_second']:.1f} frames/s)"
+        f"({pace['frames_per_second']:.1f} frames/s with their preparation)"
     )
 
 
