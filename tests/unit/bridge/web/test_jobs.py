@@ -273,6 +273,9 @@ async def test_the_same_key_at_once_creates_once(api: Api) -> None:
     assert len((await api.call("GET", "/v1/jobs"))["jobs"]) == 1
 
 
+WITHOUT_BOXES = ("coco-keypoints", "coco-panoptic", "yolo-pose")  # test_formats.py has the shapes that they hold
+
+
 async def test_annotations_come_and_go_as_files(api: Api) -> None:
     model, task = await api.model(), await api.task(pictures=3)
     job = await api.ended((await api.job(task["id"], model["id"]))["id"])
@@ -283,6 +286,8 @@ async def test_annotations_come_and_go_as_files(api: Api) -> None:
     assert {shape["job_id"] for shape in shapes} == {job["id"]}
     assert {shape["source"] for shape in shapes} == {"automatic"}
     for entry in (await api.call("GET", "/v1/formats"))["formats"]:
+        if entry["name"] in WITHOUT_BOXES:
+            continue
         other = await api.task(f"copy {entry['name']}", pictures=3)
         status, data, response = await api.raw("GET", f"/v1/tasks/{task['id']}/export?format={entry['name']}")
         assert status == 200, data

@@ -80,7 +80,9 @@ async def test_a_body_of_more_than_16_mb_is_refused(api: Api) -> None:
     await api.error("POST", "/v1/tasks", 413, "too_large", data=io.BytesIO(body), headers=JSON)
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/tasks/", "/v2/tasks", "/v1/tasks/1/frames/1/more"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/nothing", "/v1/tasks/", "/v2/tasks", "/v1/tasks/1/frames/1/more"]
+)
 async def test_an_unknown_route_is_404(api: Api, path: str) -> None:
     await api.error("GET", path, 404, "not_found")
 
@@ -113,8 +115,12 @@ async def test_a_number_that_is_no_id_is_refused(api: Api, text: str) -> None:
     await api.error("GET", f"/v1/tasks/{text}", 400, "invalid_request")
 
 
+WANTED = {"/v1/tasks/{task_id}/cleanable": "?model_id=77"}  # what a query has to hold
 WITH_IDS = [
-    (route.method, re.sub(r"{(\w+)}", lambda name: "0" if name[1] == "number" else "77", route.path))
+    (
+        route.method,
+        re.sub(r"{(\w+)}", lambda name: "0" if name[1] == "number" else "77", route.path) + WANTED.get(route.path, ""),
+    )
     for route in ROUTES
     if "{" in route.path and route.method in ("GET", "DELETE")
 ]
