@@ -40,7 +40,8 @@ async def show_job(call: PageCall) -> Page:
     service = call.service
     job = await service.jobs.get(call.ids["job_id"])
     task = await service.tasks.get(job.spec.target)
-    failed = await service.jobs.ledger(job.id, state=FrameState.FAILED, most=ERRORS_SHOWN)
+    # Looking for failed frames walks through the whole ledger: not where there are none.
+    failed = await service.jobs.ledger(job.id, state=FrameState.FAILED, most=ERRORS_SHOWN) if job.frames_failed else []
     try:
         model = await service.registry.get(job.spec.model_id)
     except NotFound:
