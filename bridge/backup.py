@@ -34,7 +34,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What a backup holds. ``missing``: files that went away while it was taken, with their tasks."""
+    """What a backup holds.
+
+    missing     files that went away while it was taken, with their tasks
+    elsewhere   frames whose files lie outside of the data folder, and so are not in it
+    """
 
     created_at: float
     version: str
@@ -44,6 +48,7 @@ class BackupSummary:
     bytes: int
     key: bool
     missing: int = 0
+    elsewhere: int = 0
 
 
 def write_backup(settings: Settings, target: Path, *, with_key: bool = False) -> BackupSummary:
@@ -73,7 +78,15 @@ def write_backup(settings: Settings, target: Path, *, with_key: bool = False) ->
             if has_key:
                 out.add(folder / KEY_FILE, KEY_FILE)
             summary = BackupSummary(
-                time.time(), version("hubbridge"), _schema_of(copy), str(folder), files, size, has_key, missing
+                time.time(),
+                version("hubbridge"),
+                _schema_of(copy),
+                str(folder),
+                files,
+                size,
+                has_key,
+                missing,
+                _frames_elsewhere(copy, folder),
             )
             manifest = Path(made) / MANIFEST
             manifest.write_text(json.dumps({"format": _FORMAT, **asdict(summary)}))
@@ -137,6 +150,14 @@ def _schema_of(database: Path) -> str:
         except sqlite3.DatabaseError:
             found = None
     return found[0] if found else ""
+
+
+def _frames_elsewhere(database: Path, folder: Path) -> int:
+    start = f"{folder}{os.sep}"
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT count(*) FROM frames WHERE path <> '' AND substr(path, 1, ?) <> ?"
+        (count,) = connection.execute(query, (len(start), start)).fetchone()
+    return int(count)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

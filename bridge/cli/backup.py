@@ -28,6 +28,8 @@ def backup(
         print_json({"backup": asdict(summary), "file": out})
         return
     say(f"Wrote {out}: the database and {summary.files} files of frames, {summary.bytes / 2**20:.1f} MB.")
+    if summary.elsewhere:
+        say(f"{summary.elsewhere} frames are files elsewhere on this machine, and not in it.", "yellow")
     if not summary.key:
         say("The key of stored tokens is not in it: keep secret.key (or HUBBRIDGE_SECRETS__KEY) elsewhere.", "yellow")
 

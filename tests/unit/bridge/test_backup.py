@@ -62,7 +62,7 @@ async def whole(settings: Settings) -> list[str]:
 async def test_a_backup_is_put_back_in_another_folder_and_everything_is_well(app: App, tmp_path: Path) -> None:
     target = tmp_path / "saved.tar"
     summary = await asyncio.to_thread(write_backup, app.settings, target, with_key=True)
-    assert (summary.files, summary.key, summary.missing) == (3, True, 0)
+    assert (summary.files, summary.key, summary.missing, summary.elsewhere) == (3, True, 0, 0)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     elsewhere = settings_in(tmp_path / "two" / "data")
     restored, aside = await asyncio.to_thread(restore_backup, elsewhere, target)
