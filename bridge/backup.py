@@ -155,7 +155,10 @@ def _schema_of(database: Path) -> str:
 def _frames_elsewhere(database: Path, folder: Path) -> int:
     start = f"{folder}{os.sep}"
     with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT count(*) FROM frames WHERE path <> '' AND substr(path, 1, ?) <> ?"
+        query = (
+            "SELECT count(*) FROM frames JOIN tasks ON tasks.id = task_id "
+            "WHERE path <> '' AND remote_kind IS NULL AND substr(path, 1, ?) <> ?"
+        )
         (count,) = connection.execute(query, (len(start), start)).fetchone()
     return int(count)
 

@@ -71,9 +71,8 @@ def list_tokens(context: typer.Context, json: Json = False) -> None:
         print_json({"tokens": found})
         return
     if not found:
-        say(
-            "There is no token; the service is open, on this machine only. Make one: hubbridge token create NAME --scope admin"
-        )
+        say("There is no token; the service is open, on this machine only.")
+        say("Make one: hubbridge token create NAME --scope admin")
         return
     rows = [
         (

@@ -114,8 +114,9 @@ async def integrity(connection: AsyncConnection) -> list[str]:
 
 
 async def frame_paths(connection: AsyncConnection) -> list[tuple[int, str]]:
-    """Task and file of every frame that has a file of its own."""
-    rows = await connection.execute(sa.text("SELECT task_id, path FROM frames WHERE path <> ''"))
+    """Task and file of every frame that has one on this machine; those of other tools are fetched when needed."""
+    query = "SELECT task_id, path FROM frames JOIN tasks ON tasks.id = task_id WHERE path <> '' AND remote_kind IS NULL"
+    rows = await connection.execute(sa.text(query))
     return [(int(row[0]), str(row[1])) for row in rows]
 
 

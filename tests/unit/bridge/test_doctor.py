@@ -93,6 +93,13 @@ async def test_a_frame_whose_file_is_gone_is_named(app: App) -> None:
     assert not found["frames' files"].can_mend
 
 
+async def test_frames_of_another_tool_have_no_file_here(app: App) -> None:
+    async with app.store.write() as connection:
+        await connection.execute(sa.text("UPDATE tasks SET remote_kind = 'label-studio'"))
+        await connection.execute(sa.text("UPDATE frames SET path = '/data/upload/1/' || name"))
+    assert "frames' files" not in await wrong(app)
+
+
 async def test_old_files_of_nobody_are_removed_and_young_ones_and_frames_stay(app: App) -> None:
     folder = app.settings.storage.folder / "tasks"
     for name in ("77/abc", "1/upload-that-broke", "1/young"):
