@@ -193,8 +193,12 @@ async def test_an_answer_that_fails_in_its_middle_gets_no_second_one_and_one_lin
 
     await api.task(pictures=1)
     monkeypatch.setattr(annotated, "_send", breaks)
-    with capture_logs() as lines, pytest.raises(ClientError):
-        await api.raw("GET", "/v1/tasks/1/export")
+    with capture_logs() as lines:
+        with pytest.raises(ClientError):
+            await api.raw("GET", "/v1/tasks/1/export")
+        async with asyncio.timeout(20):  # the client may know it before the server does
+            while not any(line["event"] == event for line in lines):
+                await asyncio.sleep(0.01)
     assert [line["event"] for line in lines if line["event"] != "request"] == [event]
     assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
     assert await api.call("GET", "/healthz") == {"status": "ok"}
