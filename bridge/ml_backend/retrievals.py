@@ -173,7 +173,7 @@ class Retrievals:
         new = [NewFrame(f.name, f.path, f.width, f.height, f.number, f.remote_state) for f in frames]
         mapping_id = None
         async with self.store.write() as connection:
-            await rows.put_frames(connection, task.id, new)
+            await rows.put_frames(connection, task.id, new, states=False)
             if not plan.prompts:
                 mapping_id = (await model_rows.add_mapping(connection, plan.model.id, task.id, plan.pairs)).id
         spec = JobSpec(

@@ -93,8 +93,13 @@ def _names(name: str) -> Iterable[str]:
         yield f"{name} ({number})"
 
 
-async def put_frames(connection: AsyncConnection, task_id: int, new: Sequence[NewFrame]) -> None:
-    """Add frames by their numbers. Of one that names another image than before, what was found on it is forgotten."""
+async def put_frames(
+    connection: AsyncConnection, task_id: int, new: Sequence[NewFrame], *, states: bool = True
+) -> None:
+    """Add frames by their numbers. Of one that names another image than before, what was found on it is forgotten.
+
+    states   whether ``remote_state`` is told; else a known one stays, but a frame that is named is not gone
+    """
     known: dict[int, StoredFrame] = {}
     numbers = [frame.number for frame in new if frame.number is not None]
     for start in range(0, len(numbers), _CHUNK):
@@ -106,9 +111,12 @@ async def put_frames(connection: AsyncConnection, task_id: int, new: Sequence[Ne
     mine = sa.select(jobs.c.id).where(jobs.c.task_id == task_id)
     for frame in new:
         was = known.get(frame.number) if frame.number is not None else None
-        if was is None or (was.path, was.remote_state) == (frame.path, frame.remote_state):
+        if was is None:
             continue
-        values: dict[str, Any] = {"remote_state": frame.remote_state}
+        state = frame.remote_state if states or was.remote_state == "deleted" else was.remote_state
+        if (was.path, was.remote_state) == (frame.path, state):
+            continue
+        values: dict[str, Any] = {"remote_state": state}
         if was.path != frame.path:
             values |= {"path": frame.path, "name": frame.name, "width": 0, "height": 0}
             stale = (results.c.frame == was.number) & results.c.job_id.in_(mine)
