@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from bridge.interactive import Interactive
 from bridge.jobs import Jobs
@@ -75,6 +76,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
             decrypt=lambda token: registry.secrets.decrypt(token).get_secret_value(),
             max_image_bytes=settings.images.max_file_mb * 2**20,
             downloads=settings.label_studio.downloads,
+            hosts={"label-studio": urlsplit(settings.label_studio.base_url).netloc.lower()},
         )
         jobs = Jobs(store, registry, runner_options(settings), access)
         interactive = Interactive(registry, settings.models.embeddings_mb * 2**20)

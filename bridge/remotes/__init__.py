@@ -6,7 +6,7 @@ A task whose ``remote_kind`` is None has its frames and shapes here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
@@ -55,6 +55,7 @@ class Access:
     decrypt           what the database holds of a secret -> the secret
     max_image_bytes   larger images are refused
     downloads         images that are fetched at the same time
+    hosts             kind -> ``host`` or ``host:port`` of the one that the operator named
     """
 
     store: Store
@@ -64,6 +65,7 @@ class Access:
     decrypt: Callable[[bytes], str] = _no_key
     max_image_bytes: int = 200 * 2**20
     downloads: int = 16
+    hosts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Remote(Protocol):
@@ -111,11 +113,11 @@ class Remotes:
 
     async def reading(self, url: str) -> Remote | None:
         """The remote whose address this is; None where it is none's. Projects of CVAT and of Label Studio look alike:
-        then it is that one at whose host we have an account."""
+        then it is that one whose host the operator named, or at whose host we have an account."""
         found = [(kind, remote) for kind in REMOTES if (remote := self.of(kind)).reads(url)]
         host = urlsplit(url.strip()).netloc.rpartition("@")[2].lower()
         for kind, remote in found[1:]:
-            if await self.access.secret(kind, host) is not None:
+            if host == self.access.hosts.get(kind) or await self.access.secret(kind, host) is not None:
                 return remote
         return found[0][1] if found else None
 

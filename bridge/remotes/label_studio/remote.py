@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from adapters.errors import AccessDenied
+from adapters.network import HttpPolicy
 from bridge.domain import FrameSelection, Job, Task, Undone
 from bridge.errors import InvalidRequest, translated
 from bridge.label_studio.config import LabelConfig, read_config
@@ -49,15 +50,23 @@ class LabelStudioRemote:
     @asynccontextmanager
     async def studio(self, address: ProjectAddress, task_id: int | None = None) -> AsyncIterator[LabelStudio]:
         """A client of the server, with the key that is known for it. Raises AccessDenied where it may not be asked."""
-        studio = LabelStudio(address.base, await self._key(address, task_id), self.access.http)
+        policy = await self._policy(address)
+        studio = LabelStudio(address.base, await self._key(address, policy, task_id), policy)
         try:
             yield studio
         finally:
             await studio.close()
 
-    async def _key(self, address: ProjectAddress, task_id: int | None) -> str | None:
+    async def _policy(self, address: ProjectAddress) -> HttpPolicy:
+        """Whoever stored an account for exactly this host trusts it; so does who named it in the settings."""
+        async with self.access.store.read() as connection:
+            accounts = await model_rows.list_connections(connection)
+        named = any((account.kind, account.host) == (rows.KIND, address.host) for account in accounts)
+        return HttpPolicy(self.access.http.allowed_hosts | {address.host}) if named else self.access.http
+
+    async def _key(self, address: ProjectAddress, policy: HttpPolicy, task_id: int | None) -> str | None:
         """Stored or from the environment, else what Label Studio itself told its backend; only for a trusted host."""
-        if not self.access.http.trusts(address.base):
+        if not policy.trusts(address.base):
             return None
         key = await self.access.secret("label-studio", address.host)
         if key is not None or task_id is None:
@@ -90,7 +99,8 @@ class LabelStudioRemote:
         if studio.key_kind == "none":
             raise AccessDenied(
                 f"No key is known for Label Studio at {address.base}.",
-                hint=f"Set LABEL_STUDIO_URL={address.base} and LABEL_STUDIO_API_KEY to an access token of it.",
+                hint=f"Set LABEL_STUDIO_URL={address.base} and LABEL_STUDIO_API_KEY to an access token of it, or "
+                f"store that: hubbridge connection add label-studio --host {address.host}",
             )
         return await studio.project(address.project)
 
@@ -126,11 +136,12 @@ class LabelStudioRemote:
     async def source(self, task: Task, patience: Patience) -> AsyncIterator[FrameSource]:
         """See ``Remote``. Where the server may not be asked, images at other addresses still can be fetched."""
         address = address_of(task)
+        policy = await self._policy(address)
         try:
-            studio = LabelStudio(address.base, await self._key(address, task.id), self.access.http)
+            studio = LabelStudio(address.base, await self._key(address, policy, task.id), policy)
         except AccessDenied:
             studio = None
-        images = Images(studio, self.access.http, self.access.max_image_bytes)
+        images = Images(studio, policy, self.access.max_image_bytes)
         try:
             yield ProjectFrames(images, patience, self.access.downloads)
         finally:

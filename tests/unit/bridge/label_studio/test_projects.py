@@ -15,7 +15,6 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from bridge.domain import Job, JobSpec, Model, Task
 from bridge.errors import BridgeError
-from bridge.remotes.label_studio.address import parse_project
 from bridge.remotes.label_studio.remote import LabelStudioRemote
 from bridge.store import intents
 from bridge.web.server import serving
@@ -39,7 +38,8 @@ class House:
         self.remote = LabelStudioRemote(service.jobs.remotes.access)
 
     async def open(self) -> Task:
-        return await self.remote.open_project(parse_project(f"{self.studio.url}/projects/7/data?tab=1"))
+        (task,) = await self.service.jobs.remotes.find_or_add(f"{self.studio.url}/projects/7/data?tab=1")
+        return task
 
     async def run(self, task: Task, **values: Any) -> Job:
         job = await self.create(task, **values)
@@ -140,8 +140,8 @@ async def test_earlier_predictions_go_after_the_new_ones_have_come_and_undo_brin
     assert versions.count("somebody else's") == 1
     assert not first.intersection(versions)
     assert len(versions) == 9
-    await house.remote.undo(task, job)
-    await house.remote.undo(task, job)  # once more, as after a crash
+    await house.remote.undo(task, job)  # and then a crash, before the job is marked as undone
+    await house.service.jobs.undo(job.id)
     versions = [each["model_version"] for each in project.predictions.values()]
     assert set(versions) == {*first, "somebody else's"}
     assert len(versions) == 9
@@ -256,3 +256,6 @@ async def test_refusals_say_what_to_do(house: House, monkeypatch: pytest.MonkeyP
     house.service.registry.environment_secrets = {"label-studio": "wrong"}
     with pytest.raises(BridgeError, match="refuses the key"):
         await house.open()
+    house.service.registry.environment_secrets = {}
+    await house.service.registry.connect("label-studio", f"127.0.0.1:{house.studio.port}", PERSONAL)
+    assert (await house.open()).frame_count == 1
