@@ -12,6 +12,7 @@ from bridge.web.answers import JobAnswer, ModelAnswer, TaskAnswer
 from bridge.web.pages.call import Older, PageCall
 from bridge.web.pages.rendering import Page
 from bridge.web.paging import cursor_behind
+from bridge.web.requests import CreateTask
 
 TASKS_A_PAGE = 24
 FRAMES_A_PAGE = 60
@@ -53,6 +54,7 @@ async def new_task(call: PageCall) -> Page:
     settings = call.service.settings
     values = {
         "label_types": LABEL_TYPES,
+        "takes_remote": "remote" in CreateTask.model_fields,
         "folders": settings.server.server_folders,
         "max_upload_mb": settings.server.max_upload_mb,
         "max_file_mb": settings.images.max_file_mb,

@@ -100,3 +100,17 @@ $("#form").addEventListener("submit", (event) => {
     }
   });
 });
+
+$("#remote-form")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const remote = $("#remote").value.trim();
+  if (!remote) return;
+  busy($("#connect"), async () => {
+    try {
+      const found = await post("/v1/tasks", { remote });
+      location.href = `/tasks/${found.id}`;
+    } catch (error) {
+      failed(error);
+    }
+  });
+});

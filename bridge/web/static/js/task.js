@@ -122,8 +122,10 @@ $("#annotate").addEventListener("click", (event) => {
 });
 
 shortcut(["a"], "Automatic annotation", () => $("#annotate").click());
-shortcut(["u"], "Add images", () => $("#add").showModal());
-shortcut(["e"], "Export", () => $("#export").showModal());
+if ($("[data-opens=add]")) {
+  shortcut(["u"], "Add images", () => $("#add").showModal());
+  shortcut(["e"], "Export", () => $("#export").showModal());
+}
 shortcut(["ArrowRight"], "Later frames", () => $("[data-following]")?.click());
 shortcut(["ArrowLeft"], "Earlier frames", () => $("[data-previous]")?.click());
 

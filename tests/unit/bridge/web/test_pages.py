@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -15,12 +16,14 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import ClientSession, CookieJar
 
+from bridge import web
 from bridge.domain import JobSpec, Scope
 from bridge.store import Store
 from bridge.store.tables import frames, jobs, shapes, tasks
 from bridge.web.authentication import NOBODY, current_principal
 from bridge.web.pages.static import static_files
 from bridge.web.pages.table import PAGES
+from bridge.web.requests import CreateTask
 from bridge.web.server import serving
 from tests.unit.bridge.web.conftest import Api, settings_for
 
@@ -72,37 +75,57 @@ async def filled(api: Api, name: str = "street") -> dict[str, int]:
 PATHS = [route.path for route in PAGES]
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_every_page_is_whole_and_holds_no_inline_script_or_style(api: Api, path: str) -> None:
+async def test_every_page_is_whole_and_holds_no_inline_script_or_style(api: Api) -> None:
     ids = await filled(api)
-    status, body, response = await api.raw("GET", path.format(**ids), headers=HTML)
-    assert status == 200
-    elements = Elements(body.decode())
-    for tag, attributes in elements.found:
-        assert "style" not in attributes, (tag, attributes)
-        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
-        assert tag != "style"
-        if tag == "script":
-            assert attributes["src"] is not None
-            assert attributes["src"].startswith("/static/")
-        for name in ("href", "src", "action"):  # nothing from elsewhere
-            assert (attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
-    policy = response.headers["Content-Security-Policy"]
-    assert "unsafe" not in policy
-    assert {"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"} <= set(
-        policy.split("; ")
-    )
-    assert response.headers["Cache-Control"] == "no-store"
-    assert [tag for tag, _ in elements.found].count("h1") == 1
+    for path in PATHS:
+        status, body, response = await api.raw("GET", path.format(**ids), headers=HTML)
+        assert status == 200, path
+        elements = Elements(body.decode())
+        for tag, attributes in elements.found:
+            check_element(tag, attributes)
+        policy = response.headers["Content-Security-Policy"]
+        assert "unsafe" not in policy
+        assert {"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"} <= set(
+            policy.split("; ")
+        )
+        assert response.headers["Cache-Control"] == "no-store"
+        assert [tag for tag, _ in elements.found].count("h1") == 1, path
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_what_people_wrote_stays_text(api: Api, path: str) -> None:
+def check_element(tag: str, attributes: dict[str, str | None]) -> None:
+    assert "style" not in attributes, (tag, attributes)
+    assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+    assert tag != "style"
+    if tag == "script":
+        assert attributes["src"] is not None
+        assert attributes["src"].startswith("/static/")
+    for name in ("href", "src", "action"):  # nothing from elsewhere
+        assert (attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
+
+
+async def test_what_people_wrote_stays_text(api: Api) -> None:
     ids = await filled(api, name=HOSTILE)
-    elements = await page(api, path.format(**ids))
-    assert not [tag for tag, attributes in elements.found if attributes.get("src") == "x"]
-    if "task_id" in path and "new" not in path:
-        assert HOSTILE in "".join(elements.text)
+    for path in PATHS:
+        elements = await page(api, path.format(**ids))
+        assert not [tag for tag, attributes in elements.found if attributes.get("src") == "x"], path
+        if "task_id" in path:
+            assert HOSTILE in "".join(elements.text), path
+
+
+async def test_a_task_elsewhere_is_offered_where_the_service_takes_one(api: Api) -> None:
+    elements = await page(api, "/tasks/new")
+    offered = [tag for tag, attributes in elements.found if attributes.get("id") == "remote-form"]
+    assert bool(offered) == ("remote" in CreateTask.model_fields)
+
+
+def test_what_pages_are_made_of_is_part_of_the_package() -> None:
+    root = Path(web.__file__).parent
+    data = tomllib.loads((root.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    globs = data["tool"]["setuptools"]["package-data"]["bridge.web"]
+    packed = {path for pattern in globs for path in root.glob(pattern) if path.is_file()}
+    wanted = {path for part in ("templates", "static") for path in (root / part).rglob("*") if path.is_file()}
+    assert wanted
+    assert packed == wanted
 
 
 async def test_pages_of_an_empty_service_say_what_to_do(api: Api) -> None:
