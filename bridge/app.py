@@ -27,7 +27,12 @@ from bridge.tasks import Tasks
 from bridge.tokens import Tokens
 
 # The ecosystem's own names, by kind of connection.
-SECRET_VARIABLES = {"huggingface": "HF_TOKEN", "roboflow": "ROBOFLOW_API_KEY", "label-studio": "LABEL_STUDIO_API_KEY"}
+SECRET_VARIABLES = {
+    "huggingface": "HF_TOKEN",
+    "roboflow": "ROBOFLOW_API_KEY",
+    "cvat": "CVAT_ACCESS_TOKEN",
+    "label-studio": "LABEL_STUDIO_API_KEY",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
             store,
             registry.secret,
             registry.http,
+            settle_s=settings.cvat.settle_seconds,
             decrypt=lambda token: registry.secrets.decrypt(token).get_secret_value(),
             max_image_bytes=settings.images.max_file_mb * 2**20,
             downloads=settings.label_studio.downloads,

@@ -16,6 +16,7 @@ def endpoints(settings: Settings) -> dict[str, str]:
         "roboflow": settings.roboflow.api,
         "roboflow-inference": settings.roboflow.inference,
         "label-studio": settings.label_studio.base_url,
+        "cvat": settings.cvat.base_url,
     }
 
 

@@ -269,6 +269,15 @@ class AuthSettings(Section):
 
 
 class CvatSettings(Section):
+    url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="Base URL of CVAT, for which CVAT_ACCESS_TOKEN is meant. Empty: CVAT_URL, or none.",
+    )
+    settle_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=30.0,
+        description="How long a request to CVAT without an answer may be at work there, before it is sent again.",
+    )
     listen: str = Field(
         default="",
         pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}$|^$",
@@ -303,6 +312,11 @@ class CvatSettings(Section):
     @classmethod
     def _split(cls, value: object) -> object:
         return by_commas(value)
+
+    @property
+    def base_url(self) -> str:
+        """CVAT's own address, without a slash at the end; empty where it is not known."""
+        return (self.url or os.environ.get("CVAT_URL") or "").rstrip("/")
 
 
 class SecretsSettings(Section):

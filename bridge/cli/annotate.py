@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli import job_options as o
+from bridge.cli.annotate_remote import annotate_remote, is_address
 from bridge.cli.job import announce, exit_code, report
 from bridge.cli.session import OK, PARTLY, Json, run
 from bridge.cli.task import Every, First, Stop, show_rejected
@@ -49,9 +50,17 @@ class _Outcome:
 
 def annotate(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files, zips and videos.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES|URL",
+            help="Folders, image files, zips and videos; or the address of a task or project of CVAT or Label Studio.",
+        ),
+    ],
     model: Annotated[str, typer.Option(metavar="REF", help="A model's URL, id, folder or name, or a profile's name.")],
-    out: Annotated[Path, typer.Option(help="File to write.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; needed for images, while a task's shapes go where it is.")
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +91,7 @@ def annotate(
     first: First = 0,
     stop: Stop = None,
     every: Every = 1,
+    unannotated: o.Unannotated = False,
     task: Annotated[
         str | None, typer.Option(help="Name of the task; one that exists is gone on with. Default: a new one.")
     ] = None,
@@ -95,6 +105,17 @@ def annotate(
         threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
         masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
     )  # fmt: skip
+
+    if is_address(images):
+        if len(images) > 1 or any(value is not None for value in (out, labels, task, previews)):
+            raise typer.BadParameter("an address stands alone, without --out, --labels, --task and --previews")
+        frames = {"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"}
+        annotate_remote(context, images[0], model, wanted, json=json, clean=clean, frames=frames)
+    if unannotated:
+        raise typer.BadParameter("is for tasks of CVAT or Label Studio; else: hubbridge job start --unannotated")
+    if out is None:
+        raise typer.BadParameter("is missing: which file is to be written?", param_hint="--out")
+    paths = [Path(image) for image in images]
 
     async def work(service: App) -> _Outcome:
         from bridge import formats  # noqa: PLC0415
@@ -111,7 +132,7 @@ def annotate(
         await asyncio.to_thread(check_place, out)
         chosen = await named_or_added(service, model)
         words = labels if labels is not None or chosen.profile is None else as_text(chosen.profile.labels)
-        target, found, is_new = await _task(service, task, images, video, words, chosen.model, wanted["prompts"])
+        target, found, is_new = await _task(service, task, paths, video, words, chosen.model, wanted["prompts"])
         show_rejected(found, json)
         spec = o.make_spec(
             target=target.id,

@@ -12,6 +12,7 @@ from bridge.cli import (
     annotate,
     backup,
     connection,
+    cvat,
     doctor,
     job,
     job_trying,
@@ -75,6 +76,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(connection.app, name="connection")
 app.add_typer(learned.app, name="learned")
 app.add_typer(token.app, name="token")
+app.add_typer(cvat.app, name="cvat")
 app.add_typer(label_studio.app, name="label-studio")
 
 

@@ -81,6 +81,23 @@ def create(
     raise typer.Exit(PARTLY if found.rejected else OK)
 
 
+@app.command("add")
+def add(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Address of a task or project of CVAT or Label Studio.")],
+    json: Json = False,
+) -> None:
+    """Add a task that lives in CVAT or Label Studio; its frames and annotations stay there."""
+    from bridge.cli.output import print_json, show_task  # noqa: PLC0415
+
+    tasks = run(context, lambda service: service.jobs.remotes.find_or_add(url))
+    if json:
+        print_json({"tasks": tasks})
+    else:
+        for task in tasks:
+            show_task(task)
+
+
 @app.command("list")
 def list_tasks(context: typer.Context, json: Json = False) -> None:
     """List all tasks."""

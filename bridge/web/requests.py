@@ -106,10 +106,28 @@ class LabelIn(Body):
 
 
 class CreateTask(Body):
-    name: Name
-    labels: list[LabelIn] = Field(
-        min_length=1, max_length=20_000, examples=[[{"name": "car", "type": "rectangle"}, {"name": "person"}]]
+    """``name`` and ``labels`` of a task here, or ``remote`` alone."""
+
+    name: Name | None = None
+    labels: list[LabelIn] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20_000,
+        examples=[[{"name": "car", "type": "rectangle"}, {"name": "person"}]],
     )
+    remote: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^https?://[^\x00-\x20\x7f]+$")] | None = (
+        Field(
+            default=None,
+            description="Address of a task of CVAT or a project of Label Studio, where its frames and annotations "
+            "stay. An account for its host has to be stored.",
+        )
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> CreateTask:
+        if (self.remote is None) == (self.name is None) or (self.name is None) != (self.labels is None):
+            raise ValueError("give name and labels, or remote alone")
+        return self
 
 
 class ServerPaths(Body):

@@ -141,7 +141,9 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/tasks", "listTasks", READ, "Tasks", "List the tasks",
           tasks.list_tasks, Paging, Nothing, {200: a.TaskPage}),
     Route("POST", "/v1/tasks", "createTask", ANNOTATE, "Tasks", "Create a task without frames",
-          tasks.create_task, Nothing, r.CreateTask, {201: a.TaskAnswer}, errors=(409,), idempotent=True,
+          tasks.create_task, Nothing, r.CreateTask, {201: a.TaskAnswer}, errors=(409, *HOST_ERRORS), idempotent=True,
+          description="With `remote` it is a task of CVAT or a project of Label Studio: frames and annotations stay "
+          "there, and the one that is known is answered.",
           example={"name": "street", "labels": [{"name": "vehicle", "type": "rectangle"}, {"name": "person"}]}),
     Route("GET", "/v1/tasks/{task_id}", "getTask", READ, "Tasks", "Show a task",
           tasks.get_task, Nothing, Nothing, {200: a.TaskAnswer}, errors=(404,)),

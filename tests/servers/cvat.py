@@ -117,6 +117,7 @@ class State:
         self.tokens = {TOKEN}
         self.logins = 0
         self.version = "2.15.0"
+        self.functions: list[str] | None = None  # on the Models page; None: it runs without models
         self.creates: list[Json] = []  # every create that was carried out
 
     def task_of_job(self, number: int) -> CvatTask | None:
@@ -152,6 +153,10 @@ class CvatServer(Loopback):
         if scheme not in ("Token", "Bearer") or token not in self.state.tokens:
             return web.json_response({"detail": "Invalid token."}, status=401)
         match path.split("/")[2:]:
+            case ["server", "plugins"]:
+                return web.json_response({"ANALYTICS": False, "MODELS": self.state.functions is not None})
+            case ["lambda", "functions"] if self.state.functions is not None:
+                return web.json_response([{"id": name, "kind": "detector"} for name in self.state.functions])
             case ["tasks"]:
                 wanted = int(request.query.get("project_id", 0))
                 found = [self._task(t) for t in self.state.tasks.values() if t.project == wanted]

@@ -31,7 +31,7 @@ class VideoChunk:
 
         try:
             if self._container is None:
-                self._container = av.open(io.BytesIO(self._data))
+                self._container = av.open(io.BytesIO(self._data), format="mp4")
                 self._container.streams.video[0].thread_type = "AUTO"
                 self._pictures = self._container.decode(video=0)
             picture = None
