@@ -52,7 +52,11 @@ def decode(frame_id: str, source: bytes | Path) -> Pixels:
     """The upright picture as RGB u8[h, w, 3]. Raises BadFrame, also where the file is cut short."""
     with _opened(frame_id, source) as image:
         try:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            image.load()
+            # Pillow answers a copy also where there is nothing to do, which most pictures can be spared.
+            upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+            plain = upright.mode == "RGB" and "transparency" not in upright.info
+            return np.asarray(upright if plain else _to_rgb(upright))
         except (OSError, ValueError, SyntaxError, MemoryError, EOFError) as error:
             raise BadFrame(frame_id, f"{frame_id} is damaged: {_reason(error)}.") from error
 
