@@ -10,8 +10,10 @@ from bridge.cli import job_options as o
 from bridge.cli.session import Json, run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.app import App
-    from bridge.domain import Model, Profile
+    from bridge.domain import Model, Profile, TaskLabel
     from bridge.profiles import Made
 
 app = typer.Typer(
@@ -30,7 +32,10 @@ def add(
     labels: Annotated[
         str | None, typer.Option(metavar="a,b,c|FILE", help="The labels: a list, a file, CVAT's raw label JSON.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Name or id of a task whose labels are meant.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK|URL", help="A task whose labels are meant: name, id, or its or its project's URL."),
+    ] = None,
     title: Annotated[str | None, typer.Option(help="What people read in CVAT. Default: made of both names.")] = None,
     pairs: o.Map = None,
     accept: o.Accept = None,
@@ -51,7 +56,7 @@ def add(
     chosen, prompts = o.parse_pairs(pairs, "--map"), o.parse_prompts(prompt)
 
     async def work(service: App) -> tuple[Made, Model]:
-        target = given if task is None else (await service.tasks.find(task)).labels
+        target = given if task is None else await _labels_of(service, task)
         found = await find_or_add(service, model)
         made = await service.profiles.add(
             name,
@@ -76,6 +81,12 @@ def add(
     if likely := [match for match in left_out if match.best is not None]:
         say("Left out, but likely (--map MODEL=LABEL or --accept-suggestions SCORE takes them):", "yellow")
         show_matches(likely)
+
+
+async def _labels_of(service: App, task: str) -> Sequence[TaskLabel]:
+    """Those of a task, or of all tasks of a project, each once."""
+    found = await service.jobs.remotes.find_or_add(task) if "://" in task else [await service.tasks.find(task)]
+    return list({label.name: label for one in reversed(found) for label in one.labels}.values())
 
 
 @app.command("list")

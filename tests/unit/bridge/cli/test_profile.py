@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.servers.cvat import TOKEN, CvatServer, State, images_task, label
 from tests.unit.bridge.cli.conftest import Terminal
 
 
@@ -36,6 +37,17 @@ def test_a_job_and_the_one_liner_take_a_profile(run: Terminal) -> None:
     out = run.folder / "out.json"
     run.ok("annotate", run.images, "--model", "autos", "--out", out, "--threshold", "0")
     assert [each["name"] for each in json.loads(out.read_text())["categories"]] == ["Auto"]
+
+
+def test_the_labels_are_those_of_a_task_in_cvat(run: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [label(7, "Car", "rectangle"), label(8, "walker", "polygon")]
+    with CvatServer(State(images_task(42, 2, labels))) as cvat:
+        monkeypatch.setenv("HUBBRIDGE_NETWORK__ALLOWED_HOSTS", "127.0.0.1")
+        monkeypatch.setenv("CVAT_ACCESS_TOKEN", TOKEN)
+        run.ok("connection", "add", "cvat", "--host", f"127.0.0.1:{cvat.port}", "--from-env", "CVAT_ACCESS_TOKEN")
+        made = ("profile", "add", "traffic", "--model", run.model, "--map", "person=walker", "--json")
+        profile = run.ok(*made, "--task", f"{cvat.url}/tasks/42").json["profile"]
+    assert [(each["name"], each["type"]) for each in profile["labels"]] == [("Car", "rectangle"), ("walker", "polygon")]
 
 
 @pytest.mark.parametrize(
