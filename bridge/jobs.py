@@ -17,6 +17,7 @@ from bridge.applying import ApplySpec, StoredResults, create_applied
 from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, Task, TaskLabel, Undone
 from bridge.dry_run import Preview, preview
 from bridge.errors import BridgeError, Conflict, Overloaded, translated
+from bridge.fallback import fallback_of, lent_with_fallback
 from bridge.linking import link_shapes
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
@@ -231,7 +232,7 @@ class Jobs:
         recall = None if key is None else Recall(self.store, task.id, model.id, key)
         async with (
             _keeping(self.store, lease, options.lease_s),
-            self._predictor(job, model, on_download) as asked,
+            self._predictor(job, model, lease, on_download) as asked,
             self._source(job, task, patience) as pictures,
             self.remotes.sink(writing, patience) as sink,
         ):
@@ -264,14 +265,29 @@ class Jobs:
 
     @asynccontextmanager
     async def _predictor(
-        self, job: Job, model: Model, on_download: Callable[[DownloadProgress], None]
+        self, job: Job, model: Model, lease: Lease, on_download: Callable[[DownloadProgress], None]
     ) -> AsyncIterator[Predictor]:
-        """Who answers for a job's frames: an earlier job's results, the model, or the model shown parts of frames."""
+        """Who answers for a job's frames: an earlier job's results, the model, or the model shown parts of frames.
+
+        Where a hosted model may be replaced by one that runs here, that happens outside of the views: all parts of a
+        frame are answered by the same one.
+        """
         if job.source_job_id is not None:
             yield StoredResults.of(self.store, job.source_job_id, model)
             return
-        async with self.registry.predictor(model, on_download) as predictor:
-            yield viewed(predictor, job.spec.roi, job.spec.tiling, job.resolved["most_views"])
+
+        @asynccontextmanager
+        async def lend(wanted: Model) -> AsyncIterator[Predictor]:
+            async with self.registry.predictor(wanted, on_download) as predictor:
+                yield viewed(predictor, job.spec.roi, job.spec.tiling, job.resolved["most_views"])
+
+        async def tell(why: str) -> None:
+            async with self.store.write() as connection:
+                await rows.note_fallback(connection, lease, why)
+
+        spare = await fallback_of(self.registry, model.card)
+        async with lent_with_fallback(lend, model, spare, self.options.patience_s / 2, tell) as predictor:
+            yield predictor
 
     async def cancel(self, job_id: int) -> Job:
         """Cancel a queued or running job; batches in flight are finished. Raises Conflict where it has ended."""

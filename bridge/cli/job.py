@@ -122,6 +122,8 @@ def report(job: Job, counts: dict[str, int], *, json: bool) -> None:
     speed = f", {job.frames_done / seconds:,.1f} frames/s, loading included" if seconds > 0 and job.frames_done else ""
     failed = f", {job.frames_failed:,} failed" if job.frames_failed else ""
     say(f"Job {job.id} {job.state}: {count(job.frames_done, 'frame')} done{failed}{speed}.", "bold")
+    if job.resolved.get("fell_back"):
+        say(job.resolved["fell_back"], "yellow")
     if job.error:
         say(job.error, "red")
     left = job.frames_total - job.frames_done - job.frames_failed

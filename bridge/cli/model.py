@@ -50,6 +50,9 @@ def add(
         Place,
         typer.Option("--run", help="Here, at its host, or auto: at the host where it serves it and a token is there."),
     ] = Place.AUTO,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="If it runs at its host and that fails, let the same commit run here.")
+    ] = False,
     download: Annotated[bool, typer.Option(help="Download what it needs to run here at once.")] = True,
     json: Json = False,
 ) -> None:
@@ -57,13 +60,19 @@ def add(
     from bridge.cli.output import print_json, say, show_model  # noqa: PLC0415
     from bridge.cli.progress import DownloadBar  # noqa: PLC0415
     from bridge.cli.references import with_folder  # noqa: PLC0415
+    from bridge.fallback import allow_fallback, fallback_of  # noqa: PLC0415
 
     async def work(service: App) -> tuple[Model, bool]:
         found = await with_folder(reference)
         model, new = await service.registry.add(found, name=name, engine=engine, run=run_at.value)
-        if download and not model.fetched:
+        if fallback:
+            model = await allow_fallback(service.registry, model, engine=engine)
+        spare = await fallback_of(service.registry, model.card)
+        if download:
             with DownloadBar() as bar:
-                model = await service.registry.fetch(model, bar)
+                model = model if model.fetched else await service.registry.fetch(model, bar)
+                if spare is not None and not spare.fetched:
+                    await service.registry.fetch(spare, bar)
         return model, new
 
     model, new = run(context, work)

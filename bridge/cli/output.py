@@ -163,6 +163,7 @@ def show_job(job: Job, task_name: str) -> None:
             ("mapping", "" if prompts else shortened(pairs, 30)),
             ("looks for", shortened([f"{m}: {', '.join(texts or [m])}" for m, texts in prompts.items()], 30)),
             ("left out", shortened(resolved["unmapped"], 30)),
+            ("host given up", resolved.get("fell_back", "")),
             ("error", job.error),
         ]
     )

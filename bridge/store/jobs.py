@@ -192,6 +192,14 @@ async def finish(connection: AsyncConnection, lease: Lease, state: JobState, err
         raise LeaseLost
 
 
+async def note_fallback(connection: AsyncConnection, lease: Lease, why: str) -> None:
+    """Keep with the job that another model than its own answers from here on. Raises LeaseLost."""
+    resolved = (await connection.execute(sa.select(jobs.c.resolved).where(_held(lease)))).scalar_one_or_none()
+    if resolved is None:
+        raise LeaseLost
+    await connection.execute(sa.update(jobs).where(_held(lease)).values(resolved={**resolved, "fell_back": why}))
+
+
 async def pending_frames(connection: AsyncConnection, job_id: int, after: int, most: int) -> list[StoredFrame]:
     """The next frames of a job that are still to be done, in order of their numbers."""
     query = (

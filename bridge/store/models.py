@@ -117,6 +117,12 @@ async def names_in_use(connection: AsyncConnection) -> set[str]:
     return set((await connection.execute(both)).scalars())
 
 
+async def set_card(connection: AsyncConnection, model_id: int, card: ModelCard) -> Model:
+    """Replace what is known of a model, which stays the same reference, revision and engine."""
+    await connection.execute(sa.update(models).where(models.c.id == model_id).values(card=card_to_json(card)))
+    return await get_model(connection, model_id)
+
+
 async def remove_model(connection: AsyncConnection, model_id: int) -> None:
     """Forget a model. Raises Conflict while jobs or profiles refer to it."""
     await get_model(connection, model_id)

@@ -405,6 +405,9 @@ class Pinned(Answer):
     prompts: dict[str, list[str]] = Field(
         default={}, description="What an open vocabulary looks for: task label -> texts, none for the label's name."
     )
+    fell_back: str | None = Field(
+        default=None, description="Why the model's host was given up, and what answered in its place."
+    )
 
 
 class JobAnswer(Answer):

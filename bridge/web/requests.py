@@ -47,6 +47,10 @@ class AddModel(ResolveModel):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="Null: made from the model's own name."
     )
+    fallback: bool = Field(
+        default=False,
+        description="Where a model of the hub runs at its host, let the same commit run here if it fails.",
+    )
     download: bool = Field(default=False, description="Answer only when its files are here. Else: at the first use.")
 
 

@@ -101,6 +101,29 @@ def test_a_model_that_is_loading_is_waited_for_and_the_user_is_told(
     assert json.loads((tmp_path / "out.json").read_text())["annotations"]
 
 
+def test_where_the_host_fails_the_same_commit_runs_here_and_the_user_is_told(
+    program: Program, hosts: dict[str, Any], tmp_path: Path
+) -> None:
+    added = program.run("model", "add", "street/detector", "--run", "hosted", "--fallback", "--name", "detector")
+    assert "detector-local answers in its place" in added.stdout
+    hosts["router"].fail("402")
+    try:
+        images = sorted(IMAGES.glob("*.jpg"))[:3]
+        done = program.run(
+            "annotate", *images, "--model", "detector", "--out", tmp_path / "out.json", "--threshold", 0.1
+        )
+    finally:
+        hosts["router"].faults = []
+    assert len(json.loads((tmp_path / "out.json").read_text())["images"]) == 3
+    said = " ".join(done.stdout.split())
+    assert "out of credit" in said
+    assert "detector-local answered, here, at the same commit" in said
+    job = program.json("job", "show", 1)["job"]
+    assert (job["frames_done"], job["frames_failed"]) == (3, 0)
+    models_ = {each["name"]: each["card"] for each in program.json("model", "list")["models"]}
+    assert models_["detector"]["revision"] == models_["detector-local"]["revision"]
+
+
 def test_an_address_in_the_own_network_is_refused_until_it_is_allowed(program: Program, hosts: dict[str, Any]) -> None:
     del program.variables["HUBBRIDGE_NETWORK__ALLOWED_HOSTS"]
     before = len(hosts["nuclio"].seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from bridge.fallback import allow_fallback
 from bridge.registry import with_models
 from bridge.understanding import understand
 from bridge.web.answers import (
@@ -55,6 +56,8 @@ async def add_model(call: Call[Nothing, AddModel]) -> Reply:
     body, registry = call.body, call.service.registry
     await asyncio.to_thread(check_reference, body.reference, call.service.settings)
     model, new = await registry.add(body.reference, name=body.name, engine=body.engine, run=body.run)
+    if body.fallback:
+        model = await allow_fallback(registry, model)
     if body.download and not model.fetched:
         model = await registry.fetch(model)
     return Reply(201 if new else 200, ModelAnswer.of(model))
