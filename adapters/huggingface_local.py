@@ -116,16 +116,6 @@ def _download(card: ModelCard, context: Context, stop: threading.Event) -> None:
         hub = _hub(context)
         for file in missing:
             hub.fetch(card.settings["repo_id"], card.revision, file, folder / file.path, context.progress, stop)
-        _check_graph_opens(card, folder)
-
-
-def _check_graph_opens(card: ModelCard, folder: Path) -> None:
-    """Raises Unsupported where an ONNX file is broken: at the model's adding, and not at its first job."""
-    if card.engine == "onnxruntime":
-        from adapters.onnx_session import OnnxSession  # noqa: PLC0415  (heavy)
-
-        check_model_file(folder / card.settings["weights"])
-        OnnxSession(folder / card.settings["weights"], 1).close()
 
 
 def _hub(context: Context) -> Any:
@@ -163,9 +153,7 @@ def _resolve_folder(reference: LocalFolder, context: Context) -> ModelCard:
         location={"folder": str(root)},
         engine_chosen=context.engine != AUTO,
     )
-    card = describe(folder, weights)
-    _check_graph_opens(card, root)
-    return card
+    return describe(folder, weights)
 
 
 def _check_folder(card: ModelCard, context: Context, stop: threading.Event) -> None:
