@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.promptable import ASKED_BY_HAND
 from bridge.domain import Model
 from bridge.web.answers import DownloadAnswer, ModelAnswer
 from bridge.web.pages.call import Older, PageCall
@@ -45,6 +46,7 @@ async def show_model(call: PageCall) -> Page:
         "model": model,
         "download": download,
         "place": _place(model),
+        "by_hand": model.card.task_type in ASKED_BY_HAND,
         "source": SOURCES.get(model.card.provider, model.card.provider),
         "props": props,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from adapters.promptable import ASKED_BY_HAND
 from bridge import formats
 from bridge.domain import LABEL_TYPES, Model, Task
 from bridge.statistics import Statistics
@@ -97,7 +98,8 @@ async def show_task(call: PageCall) -> Page:
 async def annotate(call: PageCall) -> Page:
     query = call.query(AnnotateQuery)
     task = await call.service.tasks.get(call.ids["task_id"])
-    models = await call.service.registry.page(most=MOST_MODELS)
+    found = await call.service.registry.page(most=MOST_MODELS)
+    models = [model for model in found if model.card.task_type not in ASKED_BY_HAND]
     chosen = query.model if any(model.id == query.model for model in models) else _likely(models)
     props = {
         "task": _shown(task),

@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import ClientSession, CookieJar
 
+from adapters.promptable import SEGMENT
 from bridge import web
 from bridge.domain import JobSpec, Scope
 from bridge.store import Store
+from bridge.store import models as model_rows
 from bridge.store.tables import frames, jobs, shapes, tasks
 from bridge.web.authentication import NOBODY, current_principal
 from bridge.web.pages.static import static_files
@@ -304,3 +307,16 @@ async def test_a_page_hands_its_module_what_the_rest_api_says(api: Api) -> None:
     elements = await page(api, f"/jobs/{ids['job_id']}")
     (main,) = [attributes for tag, attributes in elements.found if tag == "main"]
     assert json.loads(str(main["data-props"]))["job"] == await api.call("GET", f"/v1/jobs/{ids['job_id']}")
+
+
+async def test_a_model_that_is_asked_by_hand_is_offered_for_no_task(api: Api) -> None:
+    ids = await filled(api)
+    registry = api.server.state.service.registry
+    card = replace((await registry.get(ids["model_id"])).card, task_type=SEGMENT, labels=None, reference="hf://x/sam")
+    async with registry.store.write() as connection:
+        sam = await model_rows.add_model(connection, "clicks", card)
+    shown = await page(api, f"/models/{sam.id}")
+    assert [a for tag, a in shown.found if a.get("id") == "drop" and "hidden" in a]
+    assert "works with a person at hand" in "".join(shown.text)
+    offered = await page(api, f"/tasks/{ids['task_id']}/annotate")
+    assert [a["value"] for tag, a in offered.found if tag == "option" and a.get("value") == str(sam.id)] == []
