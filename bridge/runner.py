@@ -46,6 +46,7 @@ _T = TypeVar("_T")
 
 # Errors that every further frame would meet as well: the job stops, and its frames stay pending.
 FATAL = (AccessDenied, ModelNotFound, Unsupported)
+MOST_PIXELS = 128 * 2**20  # of the frames in one batch: 384 MB when they are decoded; a larger one goes alone
 PAGE = 512  # ledger rows read at once
 ENOUGH_TO_JUDGE = 20  # frames, before the failure rate can stop a job
 
@@ -256,11 +257,18 @@ class Runner:
     async def _batches(self) -> AsyncGenerator[list[Picture], None]:
         """The pending frames in order; how many come at once follows what fits into memory."""
         waiting: list[Picture] = []
+        pixels = 0
         async with aclosing(self.source.read(self._pending())) as pictures:
             async for picture in pictures:
+                size = picture[0].width * picture[0].height
+                if waiting and pixels + size > MOST_PIXELS:  # a few huge pictures fill the memory that many small do
+                    yield waiting
+                    waiting, pixels = [], 0
                 waiting.append(picture)
+                pixels += size
                 while len(waiting) >= self._batch_limit:
                     batch, waiting = waiting[: self._batch_limit], waiting[self._batch_limit :]
+                    pixels = sum(row.width * row.height for row, _ in waiting)
                     yield batch
         if waiting:
             yield waiting

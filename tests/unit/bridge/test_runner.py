@@ -25,6 +25,7 @@ from adapters.errors import (
     Unsupported,
 )
 from adapters.frame import Frame
+from bridge import runner
 from bridge.domain import Job, JobState
 from bridge.errors import BridgeError
 from bridge.logs import configure_logging
@@ -90,6 +91,21 @@ async def test_batches_are_of_the_models_size_and_no_more_than_it_allows_at_once
         assert [len(call) for call in predictor.calls] == [4] * 10 + [2]
         assert predictor.asked == [f"{i:05}.png" for i in range(42)]
         assert predictor.busiest == 3
+
+
+async def test_huge_pictures_come_a_few_at_a_time(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """Whatever the batch: memory follows the pixels that are decoded together."""
+    monkeypatch.setattr(runner, "MOST_PIXELS", 2 * 100 * 80)  # the frames of these tests have 100 x 80
+    limits = Limits(max_batch=4, max_concurrency=1)
+    async with world(tmp_path, monkeypatch, frames=7, limits=limits) as made:
+        job = await made.run()
+        (predictor,) = made.adapter.opened
+        assert [len(call) for call in predictor.calls] == [2, 2, 2, 1]
+        assert job.frames_done == 7
+    monkeypatch.setattr(runner, "MOST_PIXELS", 10)  # none fits: each goes alone
+    async with world(tmp_path / "alone", monkeypatch, frames=3, limits=limits) as made:
+        job = await made.run()
+        assert job.frames_done == 3
 
 
 async def test_the_setting_batch_size_counts_before_the_models(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
