@@ -199,8 +199,9 @@ async def mapped_by(
         mapping = await model_rows.get_mapping(connection, mapping_id)
     if mapping.model_id != model.id:
         raise InvalidRequest(f"Mapping {mapping.id} belongs to another model.")
-    check_choices(mapping.pairs, labels_of(model.card), task.labels)
-    return {m: t for m, t in {**mapping.pairs, **chosen}.items() if t}
+    pairs = {m: t for m, t in {**mapping.pairs, **chosen}.items() if t}
+    check_choices(pairs, labels_of(model.card), task.labels)
+    return pairs
 
 
 def labels_of(card: ModelCard) -> Sequence[str]:

@@ -62,10 +62,11 @@ class Named:
             own: dict[str, Any] = {"mapping": dict.fromkeys(names - filled, "")}
             own["prompts"] = {name: list(texts) for name, texts in ours.prompts.items() if texts and name in filled}
         else:
-            everything = dict.fromkeys(self.model.card.labels or (), "")
-            own = {"mapping": everything | {mine: name for mine, name in ours.pairs.items() if name in filled}}
+            own = {"mapping": {mine: "" for mine, name in ours.pairs.items() if name not in filled}}
         for key, values in own.items():
             own[key] = values | dict(given.get(key) or {})
+        if ours.mapping_id is not None:
+            own["mapping_id"] = ours.mapping_id
         if given.get("threshold") is None:
             own["threshold"] = self.threshold
         return {**given, **own}

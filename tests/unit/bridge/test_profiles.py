@@ -188,8 +188,11 @@ async def test_a_job_over_a_profile_fills_only_what_both_have(here: World) -> No
     target = [TaskLabel("Car"), TaskLabel("tree")]
     given = {"mapping": {"tree": "tree"}, "threshold": 0.7, "prompts": {}}
     assert named.job_values(target, given) == {
-        "mapping": {"car": "Car", "person": "", "tree": "tree"}, "threshold": 0.7, "prompts": {}
-    }  # fmt: skip
+        "mapping_id": named.profile and named.profile.mapping_id,
+        "mapping": {"person": "", "tree": "tree"},
+        "threshold": 0.7,
+        "prompts": {},
+    }
     assert Named(here.model).job_values(target, given) == given
     with pytest.raises(BridgeError, match="fills none"):
         named.job_values([TaskLabel("boat")], given)

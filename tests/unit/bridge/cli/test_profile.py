@@ -32,6 +32,7 @@ def test_a_job_and_the_one_liner_take_a_profile(run: Terminal) -> None:
     started = run.ok("job", "start", task, "--model", "cars", "--json").json
     assert "person" not in started["job"]["resolved"]["pairs"]
     assert started["job"]["resolved"]["threshold"] == 0
+    assert run.ok("learned", "list", "--json").json["pairs"] == []  # what it leaves out is no word on suggestions
     assert run.ok("job", "preview", task, "--model", "cars", "--frames", "1", "--json").json["unmapped"]
     run.ok("profile", "add", "autos", "--model", "detector", "--labels", "Auto", "--map", "car=Auto")
     out = run.folder / "out.json"
