@@ -20,6 +20,9 @@ from adapters.base import Mask
 Bits = NDArray[np.uint8]
 Ring = NDArray[np.float64]  # [n, 2], x y
 
+MAX_AREA_ERROR = 0.01  # of an outline that is simplified
+MIN_TOLERANCE = 0.1  # pixels; below it, an outline is left as it is
+
 
 def run_lengths(mask: Mask) -> NDArray[np.int64]:
     """The runs of zeros, ones, zeros ... of a mask.
@@ -133,7 +136,8 @@ def mask_from_polygon(polygons: Sequence[Sequence[float]], width: int, height: i
 def mask_to_polygons(mask: Mask, tolerance: float = 1.0) -> list[list[float]]:
     """Flat polygons along the outer edges of a mask's pixels, one for each connected part, largest first.
 
-    Corners are whole pixels; simplifying moves an outline by at most ``tolerance`` pixels. A hole is joined to its
+    Corners are whole pixels; simplifying moves an outline by at most ``tolerance`` pixels, and by less where its area
+    would change by more than 1 %. A hole is joined to its
     outline by a cut of no width, so the enclosed area is the mask's; holes and parts that the tolerance swallows are
     filled or left out, but the largest part always stays. Never fewer than 3 points. An empty mask gives none.
     """
@@ -199,10 +203,14 @@ def _corners(nodes: NDArray[np.int32]) -> Ring:
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
-    if tolerance <= 0:
-        return ring
-    simple = cv2.approxPolyDP(ring.astype(np.float32), tolerance, True)
-    return cast(Ring, simple.reshape(-1, 2).astype(np.float64))
+    """By the tolerance, or by a finer one where the area would change by more than a hundredth: of small shapes."""
+    exact, wanted = _area(ring), tolerance
+    while wanted > MIN_TOLERANCE:
+        simple: Ring = cv2.approxPolyDP(ring.astype(np.float32), wanted, True).reshape(-1, 2).astype(np.float64)
+        if len(simple) < 3 or abs(_area(simple) - exact) <= MAX_AREA_ERROR * exact:
+            return simple
+        wanted /= 2
+    return ring
 
 
 def join_rings(outline: Ring, other: Ring) -> Ring:

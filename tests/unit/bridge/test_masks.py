@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,6 +91,33 @@ def test_a_hole_is_kept_by_a_cut_and_a_speck_is_left_out() -> None:
     assert len(polygons) == 1
     assert polygon_area(polygons[0]) == pytest.approx(bits.sum(), rel=0.03)
     assert decode_mask(mask_from_polygon(polygons, 100, 100))[50, 50] == 0
+
+
+def shapes_of_all_sizes() -> Iterator[tuple[str, np.ndarray]]:
+    """Shapes of all sizes and outlines on a frame of 640 x 480."""
+    y, x = np.mgrid[:480, :640].astype(np.float64)
+    x, y = x - 320, y - 240
+    far, angle = np.hypot(x, y), np.arctan2(y, x)
+    for radius in (5, 10, 20, 30, 60, 120, 200):
+        yield f"disc {radius}", far < radius
+    for wide, high in ((100, 30), (200, 15), (30, 6)):
+        yield f"ellipse {wide} x {high}", (x / wide) ** 2 + (y / high) ** 2 < 1
+    for points in (3, 5, 9):
+        yield f"star {points}", far < 100 * (1 + 0.4 * np.cos(points * angle))
+        yield f"small star {points}", far < 20 * (1 + 0.4 * np.cos(points * angle))
+    turned_x, turned_y = x * np.cos(0.5) + y * np.sin(0.5), -x * np.sin(0.5) + y * np.cos(0.5)
+    yield "turned rectangle", (abs(turned_x) < 120) & (abs(turned_y) < 30)
+    yield "thin turned rectangle", (abs(turned_x) < 120) & (abs(turned_y) < 4)
+    yield "ring", (far < 150) & (far > 100)
+
+
+@pytest.mark.parametrize(("name", "bits"), [pytest.param(*entry, id=entry[0]) for entry in shapes_of_all_sizes()])
+def test_polygons_enclose_the_masks_area_to_a_hundredth(name: str, bits: np.ndarray) -> None:
+    polygons = mask_to_polygons(encoded(bits.astype(np.uint8)))
+    assert all(len(polygon) >= 6 for polygon in polygons)
+    assert sum(polygon_area(polygon) for polygon in polygons) == pytest.approx(bits.sum(), rel=0.01)
+    drawn = decode_mask(mask_from_polygon(polygons, 640, 480))
+    assert (drawn & bits).sum() / (drawn | bits).sum() > 0.9
 
 
 def test_parts_come_largest_first() -> None:
