@@ -144,6 +144,11 @@ class Jobs:
             await rows.get_job(connection, job_id)
             return await rows.ledger(connection, job_id, state=state, after=after, most=most)
 
+    async def tracks(self, job: Job) -> int:
+        """How many tracks its shapes make."""
+        async with self.store.read() as connection:
+            return await shape_rows.count_tracks(connection, job.id)
+
     async def shapes_by_label(self, job: Job) -> dict[str, int]:
         async with self.store.read() as connection:
             return await shape_rows.count_shapes(connection, job.spec.target, job_id=job.id)

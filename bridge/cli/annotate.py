@@ -44,6 +44,7 @@ class _Outcome:
     found: Collected
     job: Job
     counts: dict[str, int]
+    tracks: int
     exported: ExportSummary | None = None
     previews: Sequence[Path] = ()
 
@@ -150,7 +151,7 @@ def annotate(
         if not json:
             announce(job)
         job = await run_job(service, job)
-        outcome = _Outcome(target, found, job, await service.jobs.shapes_by_label(job))
+        outcome = _Outcome(target, found, job, await service.jobs.shapes_by_label(job), await service.jobs.tracks(job))
         if job.state == "succeeded":
             outcome.exported = await service.tasks.export(target, out, format_name)
             if previews is not None:
@@ -224,13 +225,14 @@ def _show(outcome: _Outcome, out: Path, *, json: bool) -> None:
                 "job": outcome.job,
                 "rejected": outcome.found.rejected,
                 "shapes_by_label": outcome.counts,
+                "tracks": outcome.tracks,
                 "exported": outcome.exported,
                 "file": out if outcome.exported else None,
                 "previews": list(outcome.previews),
             }
         )
         return
-    report(outcome.job, outcome.counts, json=False)
+    report(outcome.job, outcome.counts, outcome.tracks, json=False)
     if outcome.exported is not None:
         show_export(outcome.exported, out)
     else:

@@ -80,7 +80,7 @@ def start(
 def run_and_report(context: typer.Context, prepare: Any, *, json: bool, queue: bool = False) -> None:
     """Make or requeue a job, run it here, say how it ended, and exit with its code."""
 
-    async def work(service: App) -> tuple[Job, dict[str, int]]:
+    async def work(service: App) -> tuple[Job, dict[str, int], int]:
         from bridge.cli.progress import run_job  # noqa: PLC0415
 
         job: Job = await prepare(service)
@@ -88,10 +88,10 @@ def run_and_report(context: typer.Context, prepare: Any, *, json: bool, queue: b
             if not json:
                 announce(job)
             job = await run_job(service, job)
-        return job, await service.jobs.shapes_by_label(job)
+        return job, await service.jobs.shapes_by_label(job), await service.jobs.tracks(job)
 
-    job, counts = run(context, work)
-    report(job, counts, json=json)
+    job, counts, tracks = run(context, work)
+    report(job, counts, tracks, json=json)
     raise typer.Exit(exit_code(job))
 
 
@@ -110,11 +110,11 @@ def announce(job: Job) -> None:
         say(f"Without a task label, left out: {shortened(job.resolved['unmapped'], 20)}.", "yellow")
 
 
-def report(job: Job, counts: dict[str, int], *, json: bool) -> None:
+def report(job: Job, counts: dict[str, int], tracks: int = 0, *, json: bool) -> None:
     from bridge.cli.output import count, print_json, say, table  # noqa: PLC0415
 
     if json:
-        print_json({"job": job, "shapes_by_label": counts})
+        print_json({"job": job, "shapes_by_label": counts, "tracks": tracks})
         return
     if counts:
         table(("label", "shapes"), list(counts.items()), right=(1,))
@@ -124,6 +124,8 @@ def report(job: Job, counts: dict[str, int], *, json: bool) -> None:
     say(f"Job {job.id} {job.state}: {count(job.frames_done, 'frame')} done{failed}{speed}.", "bold")
     if job.resolved.get("fell_back"):
         say(job.resolved["fell_back"], "yellow")
+    if tracks:
+        say(f"Linked into {count(tracks, 'track')}.")
     if job.error:
         say(job.error, "red")
     left = job.frames_total - job.frames_done - job.frames_failed
@@ -209,17 +211,17 @@ def show(
 def watch(context: typer.Context, job: Id, json: Json = False) -> None:
     """Follow a job that runs elsewhere until it ends. Ctrl-C stops watching, not the job."""
 
-    async def work(service: App) -> tuple[Job, dict[str, int]]:
+    async def work(service: App) -> tuple[Job, dict[str, int], int]:
         from bridge.cli.progress import watch_job  # noqa: PLC0415
 
         found = await watch_job(service, job)
-        return found, await service.jobs.shapes_by_label(found)
+        return found, await service.jobs.shapes_by_label(found), await service.jobs.tracks(found)
 
     try:
-        found, counts = run(context, work)
+        found, counts, tracks = run(context, work)
     except KeyboardInterrupt:
         raise typer.Exit(CANCELLED) from None
-    report(found, counts, json=json)
+    report(found, counts, tracks, json=json)
     raise typer.Exit(exit_code(found))
 
 

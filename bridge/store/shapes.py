@@ -165,6 +165,12 @@ async def last_track(connection: AsyncConnection, task_id: int, *, but_job: int 
     return await connection.scalar(query) or 0
 
 
+async def count_tracks(connection: AsyncConnection, job_id: int) -> int:
+    """How many tracks a job's live shapes make."""
+    query = sa.select(sa.func.count(sa.distinct(shapes.c.track_id)))
+    return await connection.scalar(query.where(shapes.c.job_id == job_id, shapes.c.track_id > 0, _LIVE)) or 0
+
+
 async def set_tracks(connection: AsyncConnection, job_id: int, tracks: Sequence[tuple[int, int]]) -> None:
     """Tell shapes of a job which track they are of: (id of the shape, number of the track or 0)."""
     query = sa.update(shapes).where(
