@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import hosted, label_studio, ledger, local_models, online, precision, preprocessing
+from benchmarks import cvat_tasks, hosted, label_studio, ledger, local_models, online, precision, preprocessing
 from benchmarks.machine import MOST_OTHERS, Table, Watch, describe, save
 
 LOOK_S = 2.0
@@ -25,6 +25,7 @@ async def measure(quick: bool) -> list[Table]:
     tables.append(await hosted.measure(320 if quick else 1600))
     tables.append(await online.measure())
     tables.append(await label_studio.table(quick))
+    tables.append(await cvat_tasks.measure(36 if quick else 200, 1 if quick else 3))
     tables += await local_models.tables(1 if quick else 5, yolos=True, quick=quick)
     tables.append(await precision.measure(10 if quick else 60))
     tables.append(preprocessing.measure(1 if quick else 5))

@@ -2,7 +2,7 @@
 
 Its ``state`` outlives it: a CVAT that is killed and started again at the same port holds what it held.
 
-    python -m tests.servers.cvat --frames 200 --size 1920x1080     serves one task and prints its address
+    python -m tests.servers.cvat FOLDER --frames 200     serves one task of these images and prints its address
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from aiohttp import web
 from PIL import Image
@@ -246,6 +248,8 @@ class CvatServer(Loopback):
         if not chunked:
             if not 0 <= number < task.size:
                 return web.json_response({"detail": "The frame is out of range"}, status=400)
+            if task.video is not None:
+                return web.Response(body=_still(task, number), content_type="image/png")
             return web.Response(body=task.pictures[number], content_type="image/jpeg")
         first = number * task.chunk_size
         if not 0 <= first < task.size:
@@ -334,6 +338,16 @@ class CvatServer(Loopback):
         return given
 
 
+def _still(task: CvatTask, number: int) -> bytes:
+    """One frame of a video."""
+    assert task.video is not None
+    with av.open(io.BytesIO(task.video[number // task.chunk_size])) as container:
+        frames = itertools.islice(container.decode(video=0), number % task.chunk_size, None)
+        packed = io.BytesIO()
+        next(frames).to_image().save(packed, "PNG")
+        return packed.getvalue()
+
+
 def _whole(jobs: Sequence[CvatJob]) -> Json:
     """Of several jobs, twins in an overlap are shown once."""
     found: Json = {"version": 0, "tags": [], "shapes": [], "tracks": []}
@@ -372,17 +386,21 @@ def _check(task: CvatTask, given: Json) -> None:
             raise Refusal("rotation: Ensure this value is less than or equal to 360.")
 
 
-async def _serve(frames: int, size: tuple[int, int], name: str) -> None:
-    with CvatServer(State(images_task(42, frames, [label(1, name, "rectangle")], size=size))) as server:
+async def _serve(frames: int, folder: Path, name: str) -> None:
+    task = images_task(42, 0, [label(1, name, "rectangle")], segments=[(0, frames - 1)])
+    files = [path.read_bytes() for path in sorted(folder.iterdir())]
+    size = Image.open(io.BytesIO(files[0])).size
+    task.pictures = [files[i % len(files)] for i in range(frames)]
+    task.names, task.sizes = [f"{i:05}.jpg" for i in range(frames)], [size] * frames
+    with CvatServer(State(task)) as server:
         print(f"{server.url}/tasks/42", flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="images of one size, which are repeated")
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--label", default="car")
     given = parser.parse_args()
-    width, height = (int(side) for side in given.size.split("x"))
-    asyncio.run(_serve(given.frames, (width, height), given.label))
+    asyncio.run(_serve(given.frames, given.folder, given.label))
