@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -50,6 +51,14 @@ def test_the_container_is_built_from_the_lock_and_runs_without_rights() -> None:
     assert "HEALTHCHECK" in last
     assert "HUBBRIDGE_AUTH__MODE=required" in last
     assert not re.search(r"ADD |sudo|curl|chmod 777|:latest", DOCKERFILE)
+
+
+def test_the_compose_file_gives_the_container_no_more_than_it_needs() -> None:
+    service = yaml.safe_load((ROOT / "deploy/docker-compose.override.yml").read_text())["services"]["hubbridge"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged") and "docker.sock" not in str(service)
 
 
 @pytest.mark.parametrize(
