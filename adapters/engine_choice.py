@@ -145,8 +145,11 @@ class _Contest:
         if self._speeds[fastest] < self._speeds[usual] * CLEARLY:
             fastest = usual
         by_speed = sorted(self._speeds.items(), key=lambda each: -each[1])
-        speeds = [f"{name}{' in half precision' if how == FAST else ''} {speed:.1f}" for (name, how), speed in by_speed]
-        return Choice(*fastest, "; ".join([f"frames/s of the forward pass: {', '.join(speeds)}", *self._told]))
+        speeds = [
+            f"{name}{' in half precision' if how == FAST else ''} {speed:.1f} frames/s"
+            for (name, how), speed in by_speed
+        ]
+        return Choice(*fastest, "; ".join([f"forward pass: {', '.join(speeds)}", *self._told]))
 
 
 def _speed(model: LocalModel) -> float:

@@ -16,7 +16,7 @@ from adapters.base import Detections, Limits, ModelCard, PredictOptions
 from adapters.frame import Frame
 from adapters.http_caller import Host, HttpCaller, Request
 from adapters.network import HttpPolicy
-from benchmarks.free_model import CARD, detections, service
+from benchmarks.free_model import CARD, FreeModel, service
 from benchmarks.machine import Table, Watch
 from bridge.domain import JobSpec
 from tests.servers.paced_host import PacedHost
@@ -25,11 +25,12 @@ AT_ONCE, DELAY_S = 16, 0.1
 BODY = b"\xff\xd8" + bytes(60_000)  # as large as a JPEG of 640 x 480
 
 
-class AtHost:
+class AtHost(FreeModel):
     """One request a frame, by the caller of the hosted adapters."""
 
     def __init__(self, card: ModelCard, caller: HttpCaller) -> None:
-        self.card, self._caller, self._found = card, caller, detections()
+        super().__init__(card)
+        self._caller = caller
 
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         for frame in frames:

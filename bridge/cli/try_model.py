@@ -97,7 +97,7 @@ def _pace(card: ModelCard) -> str:
 
 def _choice(card: ModelCard) -> str:
     choice = card.settings.get("engine_choice")
-    return f"{choice['precision']} precision; {choice['why']}" if choice else ""
+    return f"{choice['why']}; {choice['precision']} precision" if choice else ""
 
 
 def show_trial(trial: Trial, *, as_json: bool) -> None:
@@ -125,7 +125,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
         [
             ("model", trial.model.name),
             ("runs on", trial.engine),
-            ("chosen at", trial.choice),
+            ("engine chosen", trial.choice),
             ("fed with", trial.pace),
             ("loaded in", f"{trial.load_s:.2f} s"),
             ("first image", f"{trial.first_s * 1000:.0f} ms"),
