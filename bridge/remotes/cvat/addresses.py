@@ -46,7 +46,11 @@ def parse_address(text: str) -> Address | None:
 
     Raises InvalidRequest where it holds a password, which would stand in the shell's history and in our records.
     """
-    parts = urlsplit(text.strip())
+    try:
+        parts = urlsplit(text.strip())
+        _ = parts.port  # which may be none
+    except ValueError:
+        return None
     match = _PATH.fullmatch(parts.path)
     if parts.scheme not in ("http", "https") or not parts.hostname or match is None:
         return None

@@ -179,6 +179,8 @@ def test_addresses_are_read_as_people_paste_them() -> None:
         "https://cvat.example/",
         "https://cvat.example/tasks/x",
         "ftp://a/tasks/1",
+        "http://[/tasks/1",
+        "http://a:x/tasks/1",
         "a.jpg",
     ):
         assert parse_address(text) is None
