@@ -12,6 +12,7 @@ from adapters.promptable import ASKED_BY_HAND
 from bridge.domain import JobSpec, Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import fits
+from bridge.label_studio.labels import joint_pairs
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
 from bridge.model_labels import describe
 from bridge.prompting import Prompts, prompted, prompts_of
@@ -24,6 +25,7 @@ from bridge.store import learned as learned_rows
 from bridge.store import models as model_rows
 from bridge.store import selection as selection_rows
 from bridge.store import tasks as task_rows
+from bridge.store.label_studio import KIND
 from bridge.views import MAX_VIEWS, count_views
 from labelmatch import DISPLAY_SCORE, Label
 
@@ -179,6 +181,9 @@ async def _pairs(
     else:
         matches = await suggest(store, describe(model.card), task.labels)
         pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
+        if task.remote_kind == KIND:  # there the points of a pose are labels, too
+            joints = joint_pairs(model.card, task.labels)
+            pairs |= {theirs: ours for theirs, ours in joints.items() if theirs not in spec.mapping}
         refused = {m for m, t in spec.mapping.items() if not t}
         learned += [(m.model_label, m.best.task_label, False) for m in matches if m.best and m.model_label in refused]
         if not pairs:

@@ -73,6 +73,15 @@ class LabelConfig:
     controls: tuple[Control, ...]
     left_out: tuple[str, ...] = field(default=())
 
+    def check(self) -> None:
+        """Raise InvalidRequest where there is nothing that a model could fill."""
+        if not self.controls:
+            raise InvalidRequest(
+                "The label config has no control that a model can fill on an image.",
+                hint=" ".join(self.left_out) or f"Add one of {', '.join(SHAPE_OF)} on an Image.",
+                code=_CODE,
+            )
+
     def on(self, image: str) -> list[Control]:
         """The controls of an image, in the config's order."""
         return [control for control in self.controls if control.to_name == image]

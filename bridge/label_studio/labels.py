@@ -7,7 +7,7 @@ single labels, a skeleton whose points are its labels, so that a pose model's jo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from adapters.base import ModelCard
 from bridge.domain import TaskLabel
@@ -49,7 +49,7 @@ def skeleton_controls(config: LabelConfig) -> dict[str, Control]:
     return found
 
 
-def joint_pairs(card: ModelCard, labels: Iterable[TaskLabel]) -> Mapping[str, str]:
+def joint_pairs(card: ModelCard, labels: Iterable[TaskLabel]) -> dict[str, str]:
     """Model label -> the skeleton whose points share the most names with its joints; {} where none does."""
     skeletons = [label for label in labels if label.type == "skeleton"]
     pairs = {}

@@ -67,12 +67,6 @@ class Plan:
         """Raise InvalidRequest where nothing would ever be answered, with what to do."""
         if self.by_hand or self.pairs:
             return
-        if not self.config.controls:
-            raise InvalidRequest(
-                "The label config has no control that a model can fill on an image.",
-                hint=" ".join(self.config.left_out) or "Add RectangleLabels, PolygonLabels, BrushLabels or Choices.",
-                code="invalid_label_config",
-            )
         likely = [
             f"{match.model_label}={match.best.task_label} ({match.best.score:.2f})"
             for match in self.suggestions[:3]
@@ -100,7 +94,7 @@ async def make_plan(store: Store, named: Named, config: LabelConfig, task: Task 
     if plan.by_hand or not config.controls:
         return plan
     usable = [label for label in labels if label.name in names]
-    profile = named.profile
+    profile, chosen = named.profile, dict[str, str]()
     if profile is not None:
         matches = await suggest(store, [label.name for label in profile.labels], usable)
         accepted = accepted_pairs(matches, {}, accept_suggestions=None)
@@ -111,8 +105,9 @@ async def make_plan(store: Store, named: Named, config: LabelConfig, task: Task 
         return _prompted(plan, usable, {label.name: () for label in usable})
     else:
         matches = await suggest(store, describe(model.card), usable)
-        pairs = accepted_pairs(matches, await _saved(store, model, task, names), accept_suggestions=None)
-    pairs |= joint_pairs(model.card, labels)
+        chosen = await _saved(store, model, task, names)
+        pairs = accepted_pairs(matches, chosen, accept_suggestions=None)
+    pairs |= {theirs: ours for theirs, ours in joint_pairs(model.card, labels).items() if theirs not in chosen}
     pairs, unfit = _fitting(model, pairs, labels)
     return replace(plan, pairs=pairs, matches=tuple(matches), unfit=tuple(unfit))
 

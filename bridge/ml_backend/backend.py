@@ -63,6 +63,7 @@ class Backend:
         """
         named = await self.find(name)
         config = await asyncio.to_thread(read_config, told.label_config)
+        config.check()
         task = await self.projects.set_up(told, config)
         plan = await make_plan(self.store, named, config, task)
         await self._note(task, plan, told.label_config)
@@ -83,6 +84,7 @@ class Backend:
         named = await self.find(name)
         xml = await self._config_of(name, asked)
         config = await asyncio.to_thread(read_config, xml)
+        config.check()
         task = await self.projects.of_request(asked.project or "", config)
         plan = await make_plan(self.store, named, config, task)
         context = asked.params.context if asked.params is not None else None

@@ -112,6 +112,11 @@ class Check:
             yield Finding("wrong", error.message, error.hint)
             return
         yield Finding("ok", f"Project {number}, {project.title!r}, has {project.task_number} tasks.")
+        try:
+            config.check()
+        except InvalidRequest as error:
+            yield Finding("wrong", error.message, error.hint)
+            return
         for text in config.left_out:
             yield Finding("note", text)
         async for finding in self._image(studio, number, config):

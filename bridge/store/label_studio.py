@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.domain import FrameState, NewFrame, StoredFrame, Task, TaskLabel
+from bridge.store import remote_tasks
 from bridge.store import tasks as task_rows
 from bridge.store.models import moment
 from bridge.store.tables import (
@@ -22,9 +23,7 @@ from bridge.store.tables import (
     label_studio_backends,
     label_studio_projects,
     label_studio_replaced,
-    labels,
     results,
-    tasks,
 )
 
 KIND = "label-studio"
@@ -54,43 +53,19 @@ class StoredBackend:
     updated_at: datetime
 
 
-async def find_task(connection: AsyncConnection, ref: str) -> Task | None:
-    query = sa.select(tasks.c.id).where(tasks.c.remote_kind == KIND, tasks.c.remote_ref == ref)
-    found = await connection.scalar(query.limit(1))
-    return None if found is None else await task_rows.get_task(connection, found)
-
-
 async def put_task(connection: AsyncConnection, ref: str, name: str, wanted: Sequence[TaskLabel]) -> Task:
-    """The task of a project, with these labels; one that is there keeps its frames, shapes and earlier labels."""
-    known = await find_task(connection, ref)
+    """The task of a project, with these labels; one that is there keeps its frames and shapes."""
+    known = await remote_tasks.find_remote_task(connection, KIND, ref)
     if known is None:
-        taken = set(await connection.scalars(sa.select(tasks.c.name).where(tasks.c.name.startswith(name))))
-        free = next(each for each in _names(name) if each not in taken)
-        made = await task_rows.add_task(connection, free, wanted)
-        there = sa.update(tasks).where(tasks.c.id == made.id).values(remote_kind=KIND, remote_ref=ref)
-        await connection.execute(there)
-        return await task_rows.get_task(connection, made.id)
-    have = {label.name: label for label in known.labels}
-    changed = False
-    for place, label in enumerate(wanted, len(have)):
-        mine = have.get(label.name)
-        values: dict[str, Any] = {"type": label.type, "sublabels": list(label.sublabels)}
-        if mine is None:
-            values |= {"task_id": known.id, "position": place, "name": label.name, "color": label.color}
-            await connection.execute(sa.insert(labels).values(attributes=[], **values))
-            changed = True
-        elif (mine.type, mine.sublabels) != (label.type, label.sublabels):
-            await connection.execute(sa.update(labels).where(labels.c.id == mine.id).values(**values))
-            changed = True
-    return await task_rows.get_task(connection, known.id) if changed else known
+        return await remote_tasks.add_remote_task(connection, name, wanted, [], kind=KIND, reference=ref)
+    if [_meant(label) for label in known.labels] == [_meant(label) for label in wanted]:
+        return known
+    await remote_tasks.set_labels(connection, known.id, wanted)
+    return await task_rows.get_task(connection, known.id)
 
 
-def _names(name: str) -> Iterable[str]:
-    yield name
-    number = 1
-    while True:
-        number += 1
-        yield f"{name} ({number})"
+def _meant(label: TaskLabel) -> tuple[str, str, tuple[str, ...]]:
+    return label.name, label.type, label.sublabels
 
 
 async def put_frames(

@@ -12,7 +12,7 @@ import structlog
 from adapters.errors import AccessDenied
 from adapters.network import HttpPolicy
 from bridge.domain import FrameSelection, Job, Task, Undone
-from bridge.errors import InvalidRequest, translated
+from bridge.errors import translated
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
 from bridge.label_studio.version import stem_of, version_of
@@ -28,6 +28,7 @@ from bridge.sources.frame_source import FrameSource
 from bridge.store import jobs as job_rows
 from bridge.store import label_studio as rows
 from bridge.store import models as model_rows
+from bridge.store import tasks as task_rows
 from bridge.store import undoing
 
 log = structlog.get_logger(__name__)
@@ -86,9 +87,7 @@ class LabelStudioRemote:
                     task = await rows.put_task(connection, address.text, name, task_labels(config))
                 await self._read_tasks(studio, address, config, task)
         async with self.access.store.read() as connection:
-            found = await rows.find_task(connection, address.text)
-        assert found is not None
-        return found
+            return await task_rows.get_task(connection, task.id)
 
     async def refresh(self, task: Task, frames: FrameSelection | None = None) -> None:
         """See ``Remote``. All of the project is read, whatever is selected."""
@@ -107,13 +106,7 @@ class LabelStudioRemote:
     @staticmethod
     async def _config(project: Project) -> LabelConfig:
         config = await asyncio.to_thread(read_config, project.label_config)
-        if not config.controls:
-            raise InvalidRequest(
-                f"Project {project.id} has no control that a model could fill.",
-                hint=" ".join(config.left_out)
-                or "Add RectangleLabels, PolygonLabels, BrushLabels, KeyPointLabels or Choices on an Image.",
-                code="invalid_label_config",
-            )
+        config.check()
         return config
 
     async def _read_tasks(self, studio: LabelStudio, address: ProjectAddress, config: LabelConfig, task: Task) -> None:

@@ -180,6 +180,27 @@ async def test_a_config_that_matches_nothing_is_refused_with_what_to_do(api: Api
     assert (await told(api))["outcome"] == "Nothing is matched yet."
 
 
+@pytest.mark.parametrize(
+    "config", ["<View/>", '<View><Text name="t" value="$t"/></View>', "<View>", "<!DOCTYPE x><View/>"]
+)
+async def test_a_config_that_nothing_can_fill_is_refused(api: Api, studio: LabelStudioServer, config: str) -> None:
+    project, url = studio.project(config, 5), await backend(api)
+    assert "400" in await asyncio.to_thread(studio.connect, url, project)
+    await retrieve(studio, url, project)
+    assert not project.predictions
+    assert (await api.call("GET", "/v1/label-studio/backends")) == {"backends": []}
+
+
+async def test_what_is_asked_shows_by_rest(api: Api, studio: LabelStudioServer) -> None:
+    other = CONFIG.replace("Person", "Xylophone").replace("Car", "Vehicle")
+    project, url = studio.project(other, 1), await backend(api)
+    await asyncio.to_thread(studio.connect, url, project)
+    (found,) = (await api.call("GET", "/v1/label-studio/backends"))["backends"]
+    assert found["project"] == f"{studio.url}/projects/7"
+    assert found["pairs"] == {}
+    assert [each["task_label"] for each in found["suggestions"]] == ["Vehicle"]
+
+
 async def test_an_accepted_suggestion_counts_from_then_on(api: Api, studio: LabelStudioServer) -> None:
     other = CONFIG.replace("Car", "Zebra").replace("Person", "Xylophone")
     project, url = studio.project(other, 2), await backend(api)
