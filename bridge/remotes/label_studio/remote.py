@@ -12,7 +12,7 @@ import structlog
 from adapters.errors import AccessDenied
 from adapters.network import HttpPolicy
 from bridge.domain import FrameSelection, Job, Task, Undone
-from bridge.errors import translated
+from bridge.errors import InvalidRequest, translated
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
 from bridge.label_studio.version import stem_of, version_of
@@ -145,6 +145,11 @@ class LabelStudioRemote:
     @asynccontextmanager
     async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
         """See ``Remote``."""
+        if writing.spec.keep_manual_iou is not None:
+            raise InvalidRequest(
+                "keep_manual_iou is not for Label Studio: predictions stand beside what people drew.",
+                hint="Leave it out; unannotated tasks alone are taken with frames.only.",
+            )
         address = address_of(writing.task)
         async with self.studio(address, writing.task.id) as studio:
             project = await patience.ask("Label Studio", lambda: self._project(studio, address))

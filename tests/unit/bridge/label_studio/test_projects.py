@@ -15,6 +15,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from bridge.domain import Job, JobSpec, Model, Task
 from bridge.errors import BridgeError
+from bridge.ml_backend.requests import Setup
 from bridge.remotes.label_studio.remote import LabelStudioRemote
 from bridge.store import intents
 from bridge.web.server import serving
@@ -123,6 +124,25 @@ async def test_a_version_that_is_there_is_not_written_again(house: House) -> Non
     again = await house.run(task)
     assert again.frames_done == 10
     assert len(project.predictions) == 10
+
+
+async def test_a_job_and_the_backend_call_their_predictions_the_same(house: House) -> None:
+    """So what one has written, Label Studio does not ask the other for."""
+    project = house.studio.project(STREET, 5)
+    await house.run(await house.open(), threshold=None)
+    told = {"project": project.key, "schema": STREET, "hostname": house.studio.url, "access_token": None}
+    version = await house.service.ml_backend.set_up(house.model.name, Setup.model_validate(told))
+    assert {each["model_version"] for each in project.predictions.values()} == {version}
+    changed = await house.service.registry.set(house.model.id, threshold=0.61)
+    assert changed.threshold == 0.61
+    assert await house.service.ml_backend.set_up(house.model.name, Setup.model_validate(told)) != version
+
+
+async def test_what_label_studio_cannot_do_is_refused(house: House) -> None:
+    house.studio.project(STREET, 1)
+    job = await house.create(await house.open(), keep_manual_iou=0.5)
+    with pytest.raises(BridgeError, match="keep_manual_iou"):
+        await house.service.jobs.run(job.id)
 
 
 async def test_earlier_predictions_go_after_the_new_ones_have_come_and_undo_brings_them_back(house: House) -> None:
