@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
-from bridge.formats.packing import Pack, Stems
+from bridge.formats.packing import Pack
+from bridge.formats.stems import Stems
 from bridge.formats.writing import ExportSummary, Tally
 from bridge.masks import Bits, crop_mask, mask_from_polygon
 from bridge.outlines import mask_of, objects_of, outlines_of
@@ -45,7 +46,7 @@ class PanopticWriter:
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where two frames would share a picture, or a name leads out of the folder."""
-        picture = f"{self._stems.claim(frame.name)}.png"
+        picture = f"{self._stems.claim(frame)}.png"
         painted, segments = self._painted(frame, shapes)
         self._pack.put(f"{NAME}/{picture}", _png(painted))
         between = b",\n" if self._tally.frames else b"\n"

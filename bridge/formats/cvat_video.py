@@ -2,7 +2,8 @@
 
 A shape without a track becomes a track of one frame, as CVAT exports it. After the last frame of a track, and in its
 gaps, stands its last shape as ``outside``. Frames are known by number: those of the task, from 0. Tags have no place,
-and a track has one shape a frame, all of one label and kind, so one that has several becomes several.
+and a track has one shape a frame, all of one label and kind, so one that has several becomes several. Groups are of
+whole tracks here: those that share a group on any frame are one, under a number of its own.
 """
 
 from __future__ import annotations
@@ -31,12 +32,30 @@ _OPENING = b"  <track "
 
 @dataclass(slots=True)
 class _Track:
-    """The last shape of a track, with its geometry, and where its elements stand: offset, length, offset, length ..."""
+    """The last shape of a track, with its geometry, and where its elements stand: offset, length, offset, length ...
+
+    grouped   whether it was in a group
+    together  an earlier track that was in one group with it: the last one of that chain stands for the group
+    """
 
     last: Shape
     geometry: Mapping[str, str]
     frame: int
     places: array[int] = field(default_factory=lambda: array("q"))
+    grouped: bool = False
+    together: _Track | None = None
+
+    def first(self) -> _Track:
+        track = self
+        while track.together is not None:
+            track = track.together
+        return track
+
+    def join(self, other: _Track) -> None:
+        self.grouped = True
+        mine, theirs = self.first(), other.first()
+        if mine is not theirs:
+            mine.together = theirs
 
 
 class CvatVideoWriter:
@@ -55,6 +74,8 @@ class CvatVideoWriter:
         self._singles = _temporary(self._pending.path.parent)
         self._end = 0  # of the file of elements
         self._held: list[tuple[Shape, Mapping[str, str]]] = []  # single shapes of the latest frame
+        self._groups: dict[int, _Track] = {}  # of the latest frame, each with a track in it
+        self._highest_group = 0  # of single shapes
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where the frames are of different sizes, which a video's cannot be."""
@@ -65,6 +86,7 @@ class CvatVideoWriter:
                 hint="Export as cvat, which knows the size of each image.",
             )
         self._put_singles(last=False)
+        self._groups.clear()
         for shape in shapes:
             try:
                 self._shape(shape, frame)
@@ -80,10 +102,12 @@ class CvatVideoWriter:
         with self._pending.path.open("wb") as out:
             out.write(self._head().encode())
             ids: set[int] = set()
-            for (track_id, *_), track in sorted(self._tracks.items()):
+            groups: dict[int, int] = {}
+            for (track_id, *_), track in sorted(self._tracks.items(), key=lambda entry: entry[0]):
                 number = track_id - 1 if track_id - 1 not in ids else max(ids) + 1
                 ids.add(number)
-                self._copy_track(out, track, number)
+                group = groups.setdefault(id(track.first()), self._highest_group + len(groups) + 1)
+                self._copy_track(out, track, number, group if track.grouped else 0)
             self._singles.seek(0)
             following = count(max(ids, default=-1) + 1)
             for line in self._singles:  # what follows an opening is known only now that all tracks have their ids
@@ -142,6 +166,8 @@ class CvatVideoWriter:
             elif frame.number > track.frame + 1:
                 self._put_outside(track)
             track.last, track.geometry, track.frame = shape, geometry, frame.number
+            if shape.group:  # groups are of one frame: another number there, and it is the same object all the same
+                track.join(self._groups.setdefault(shape.group, track))
             self._put(track, self._element(shape, geometry, frame.number))
         self._tally.shapes += 1
 
@@ -152,6 +178,7 @@ class CvatVideoWriter:
             attributes = {"label": shape.label, "source": SOURCES[shape.source]}
             if shape.group:
                 attributes["group_id"] = str(shape.group)
+                self._highest_group = max(self._highest_group, shape.group)
             text = io.StringIO()
             with Xml(text, indent=1).element("track", attributes):
                 text.write(self._element(shape, geometry, frame).decode())
@@ -181,9 +208,11 @@ class CvatVideoWriter:
             write_inside(xml, shape, self._labels[shape.label])
         return text.getvalue().encode()
 
-    def _copy_track(self, out: IO[bytes], track: _Track, number: int) -> None:
+    def _copy_track(self, out: IO[bytes], track: _Track, number: int, group: int) -> None:
         text = io.StringIO()
         attributes = {"id": str(number), "label": track.last.label, "source": SOURCES[track.last.source]}
+        if group:
+            attributes["group_id"] = str(group)
         with Xml(text, indent=1).element("track", attributes):
             text.write("\0")
         opening, _, closing = text.getvalue().partition("\0")

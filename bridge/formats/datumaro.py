@@ -12,11 +12,12 @@ import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.formats.packing import Pack
+from bridge.formats.stems import stem_of
 from bridge.formats.writing import ExportSummary, Tally
 from bridge.masks import run_lengths
 from bridge.outlines import mask_of
@@ -43,7 +44,7 @@ class DatumaroWriter:
             if entry is not None:
                 annotations.append(entry)
         item = {
-            "id": str(PurePosixPath(frame.name).with_suffix("")) if PurePosixPath(frame.name).name else frame.name,
+            "id": stem_of(frame),
             "annotations": annotations,
             "attr": {"frame": frame.number},
             "image": {"path": frame.name, "size": [frame.height, frame.width]},

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
+from bridge.formats.stems import stem_of
 from bridge.outlines import Box, box_of, rectangle_of
 
 
@@ -130,11 +131,11 @@ class _Names:
     """Frames by their name, and by every end of it: ``train/a/1.jpg``, ``a/1.jpg``, ``1.jpg``."""
 
     def __init__(self, frames: Iterable[StoredFrame], *, suffixless: bool) -> None:
-        self._strip: Callable[[str], str] = _without_suffix if suffixless else str
+        self._name: Callable[[StoredFrame], str] = stem_of if suffixless else _whole_name
         self._whole: dict[str, list[StoredFrame]] = defaultdict(list)
         self._last: dict[str, list[StoredFrame]] = defaultdict(list)
         for frame in frames:
-            name = self._strip(frame.name)
+            name = self._name(frame)
             self._whole[name].append(frame)
             self._last[PurePosixPath(name).name].append(frame)
 
@@ -145,14 +146,14 @@ class _Names:
             return exact[0] if len(exact) == 1 else None
         rivals = self._last.get(PurePosixPath(wanted).name, [])
         if len(rivals) > 1:  # the one that agrees on more of the path's end, if it is one
-            ends = [(_common_end(self._strip(frame.name), wanted), frame) for frame in rivals]
+            ends = [(_common_end(self._name(frame), wanted), frame) for frame in rivals]
             most = max(length for length, _ in ends)
             rivals = [frame for length, frame in ends if length == most]
         return rivals[0] if len(rivals) == 1 else None
 
 
-def _without_suffix(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
+def _whole_name(frame: StoredFrame) -> str:
+    return frame.name
 
 
 def _common_end(one: str, other: str) -> int:

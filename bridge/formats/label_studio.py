@@ -32,8 +32,8 @@ from bridge.outlines import box_of
 
 LOCAL_FILES = "/data/local-files/?d="
 MODEL_VERSION = "hubbridge"
-_IMAGE = ImageTag("image", "image")
-# Name of the control, its tag, and the types of labels that it holds.
+_POINTS = "points of "
+# Name of the control where it is free, its tag, and the types of labels that it holds.
 _CONTROLS = (
     ("rectangles", "RectangleLabels", ("any", "rectangle", "skeleton")),
     ("polygons", "PolygonLabels", ("any", "polygon")),
@@ -49,7 +49,8 @@ class LabelStudioWriter:
 
     def __init__(self, path: Path, labels: Sequence[TaskLabel]) -> None:
         self._labels = {label.name: label for label in labels}
-        self._plain, self._skeletons = _configs(labels)
+        self._attributes = _attributes(labels)
+        self._image, self._plain, self._skeletons = _configs(labels)
         self._tally = Tally()
         self._place: PendingPath | Pack = PendingPath(path) if path.suffix.lower() == ".json" else Pack(path)
         self._out: IO[bytes] = tempfile.TemporaryFile(dir=path.absolute().parent)  # noqa: SIM115
@@ -107,8 +108,8 @@ class LabelStudioWriter:
                     region["parentID"] = regions[0]["id"]
                 found.append(region)
             if regions:
-                found += [self._attribute(regions[0], name, value, shape) for name, value in shape.attributes.items()]
-        chosen = to_regions(tags, self._plain, _IMAGE, size) if tags else []
+                found += [self._attribute(regions[0], name, value) for name, value in shape.attributes.items()]
+        chosen = to_regions(tags, self._plain, self._image, size) if tags else []
         for tag in tags:
             self._count(tag, chosen if tag.label in (chosen or [{}])[0].get("value", {}).get("choices", ()) else [])
         return found + [{**region, "id": f"{stem}{frame.number}-tags"} for region in chosen]
@@ -121,19 +122,18 @@ class LabelStudioWriter:
 
     def _drawn(self, shape: Shape, size: tuple[int, int]) -> list[Region]:
         if shape.type != "skeleton":
-            return to_regions([shape], self._plain, _IMAGE, size)
+            return to_regions([shape], self._plain, self._image, size)
         config, box = self._skeletons.get(shape.label), box_of(shape, size)
         if config is None or box is None:
             return []
         (name,) = skeleton_controls(config)
         around = replace(shape, type="rectangle", points=box)
-        joints = to_regions([replace(shape, label=name)], config, _IMAGE, size)
-        return to_regions([around], self._plain, _IMAGE, size) + [{**joint, "child": True} for joint in joints]
+        joints = to_regions([replace(shape, label=name)], config, self._image, size)
+        return to_regions([around], self._plain, self._image, size) + [{**joint, "child": True} for joint in joints]
 
-    def _attribute(self, region: Region, name: str, value: str, shape: Shape) -> Region:
+    def _attribute(self, region: Region, name: str, value: str) -> Region:
         """What an attribute says, under the id of the region that it is said of."""
-        known = {attribute.name: attribute for attribute in self._labels[shape.label].attributes}
-        kind, key, stored = _attribute_value(known.get(name), value)
+        kind, key, stored = _attribute_value(self._attributes.get(name), value)
         same = ("id", "to_name", "original_width", "original_height", "image_rotation")
         return {**{k: region[k] for k in same}, "from_name": name, "type": kind, "value": {key: stored}}
 
@@ -142,23 +142,24 @@ def config_xml(labels: Sequence[TaskLabel]) -> str:
     """The labelling setup of a project that holds these labels, for Label Studio's labelling interface."""
     text = io.StringIO()
     xml = Xml(text)
-    joints = {label.name: label for label in labels if label.type == "skeleton"}
+    names = _names(labels)
+    image = names["image"]
     with xml.element("View"):
-        xml.text("Image", None, {"name": "image", "value": "$image"})
+        xml.text("Image", None, {"name": image, "value": "$image"})
         for name, tag, types in _CONTROLS:
             held = [label for label in labels if label.type in types]
             more = {"choice": "multiple"} if tag == "Choices" else {}
             if held:
-                with xml.element(tag, {"name": name, "toName": "image", **more}):
+                with xml.element(tag, {"name": names[name], "toName": image, **more}):
                     for label in held:
                         _label(xml, label.name, label.color, tag)
-        for skeleton in joints.values():
-            with xml.element("KeyPointLabels", {"name": skeleton.name, "toName": "image"}):
+        for skeleton in [label for label in labels if label.type == "skeleton"]:
+            with xml.element("KeyPointLabels", {"name": names[_points_of(skeleton)], "toName": image}):
                 for number, joint in enumerate(skeleton.sublabels):
                     background = {"background": skeleton.color} if skeleton.color else {}
                     xml.text("Label", None, {"value": joint, **background, "model_index": str(number)})
-        for attribute in {attribute.name: attribute for label in labels for attribute in label.attributes}.values():
-            _attribute_control(xml, attribute)
+        for attribute in _attributes(labels).values():
+            _attribute_control(xml, attribute, image)
     return text.getvalue()
 
 
@@ -167,8 +168,37 @@ def _label(xml: Xml, name: str, color: str, tag: str) -> None:
     xml.text("Choice" if tag == "Choices" else "Label", None, {"value": name, **background})
 
 
-def _attribute_control(xml: Xml, attribute: LabelAttribute) -> None:
-    common = {"name": attribute.name, "toName": "image", "perRegion": "true"}
+def _attributes(labels: Sequence[TaskLabel]) -> dict[str, LabelAttribute]:
+    """Each name once: labels share the control of a name, and so its values; it is text where their kinds differ."""
+    found: dict[str, LabelAttribute] = {}
+    for attribute in [attribute for label in labels for attribute in label.attributes]:
+        known = found.setdefault(attribute.name, attribute)
+        values = tuple(dict.fromkeys((*known.values, *attribute.values)))
+        kind = known.input_type if known.input_type == attribute.input_type else "text"
+        found[attribute.name] = replace(known, values=values, input_type=kind)
+    return found
+
+
+def _names(labels: Sequence[TaskLabel]) -> dict[str, str]:
+    """What each tag of ours is called, for Label Studio wants each name once, and attributes keep theirs."""
+    taken = {attribute.name for label in labels for attribute in label.attributes}
+    found = {}
+    ours = ["image", *(name for name, _, _ in _CONTROLS)]
+    for key in [*ours, *(_points_of(label) for label in labels if label.type == "skeleton")]:
+        name = key.removeprefix(_POINTS)
+        while name in taken:
+            name += " (control)"
+        taken.add(name)
+        found[key] = name
+    return found
+
+
+def _points_of(label: TaskLabel) -> str:
+    return _POINTS + label.name
+
+
+def _attribute_control(xml: Xml, attribute: LabelAttribute, image: str) -> None:
+    common = {"name": attribute.name, "toName": image, "perRegion": "true"}
     match attribute.input_type:
         case "text":
             xml.text("TextArea", None, common)
@@ -190,16 +220,20 @@ def _attribute_value(attribute: LabelAttribute | None, value: str) -> tuple[str,
     return "textarea", "text", [value]
 
 
-def _configs(labels: Sequence[TaskLabel]) -> tuple[LabelConfig, Mapping[str, LabelConfig]]:
-    """Which control holds what: of all shapes but skeletons, and of each skeleton's points."""
+def _configs(labels: Sequence[TaskLabel]) -> tuple[ImageTag, LabelConfig, Mapping[str, LabelConfig]]:
+    """The image, and which control holds what: of all shapes but skeletons, and of each skeleton's points."""
+    names = _names(labels)
+    image = ImageTag(names["image"], "image")
     plain = []
     for name, tag, types in _CONTROLS:
         held = {label.name: label.name for label in labels if label.type in types}
-        plain.append(Control(name, _IMAGE.name, tag.lower(), held, multiple=True))
+        plain.append(Control(names[name], image.name, tag.lower(), held, multiple=True))
     points = {
-        label.name: Control(label.name, _IMAGE.name, "keypointlabels", {joint: joint for joint in label.sublabels})
+        label.name: Control(
+            names[_points_of(label)], image.name, "keypointlabels", {joint: joint for joint in label.sublabels}
+        )
         for label in labels
         if label.type == "skeleton"
     }
-    alone = {name: LabelConfig((_IMAGE,), (control,)) for name, control in points.items()}
-    return LabelConfig((_IMAGE,), tuple(plain)), alone
+    alone = {name: LabelConfig((image,), (control,)) for name, control in points.items()}
+    return image, LabelConfig((image,), tuple(plain)), alone

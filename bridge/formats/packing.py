@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import zipfile
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
-from bridge.errors import InvalidRequest
 from bridge.formats.writing import PendingPath
 
 
@@ -63,25 +62,3 @@ class Pack:
         target = self._pending.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
-
-
-class Stems:
-    """Names of files that go with frames: theirs without the suffix, each once."""
-
-    def __init__(self, format_name: str) -> None:
-        self._format = format_name
-        self._taken: set[PurePosixPath] = set()
-
-    def claim(self, frame_name: str) -> PurePosixPath:
-        """Raises InvalidRequest where two frames would share a file, or a name leads out of the folder."""
-        name = PurePosixPath(frame_name)
-        if name.is_absolute() or ".." in name.parts or not name.name or "\\" in frame_name:
-            raise InvalidRequest(f"The frame's name {frame_name!r} cannot be a path in a {self._format} folder.")
-        stem = name.with_suffix("")
-        if stem in self._taken:
-            raise InvalidRequest(
-                f"{frame_name} would share its label file with a frame of the same name and another suffix.",
-                hint="Export as COCO or CVAT, which know images by their whole name.",
-            )
-        self._taken.add(stem)
-        return stem

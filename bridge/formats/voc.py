@@ -20,7 +20,8 @@ from typing import IO
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
-from bridge.formats.packing import Pack, Stems
+from bridge.formats.packing import Pack
+from bridge.formats.stems import Stems
 from bridge.formats.writing import ExportSummary, Tally
 from bridge.formats.xml_writing import Xml
 from bridge.outlines import objects_of
@@ -42,7 +43,7 @@ class VocWriter:
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where two frames would share a file, or a name leads out of the folder."""
-        stem = self._stems.claim(frame.name)
+        stem = self._stems.claim(frame)
         text = io.StringIO()
         xml = Xml(text)
         with xml.element("annotation"):

@@ -15,7 +15,6 @@ and with ``copy_images`` also put into ``images/train``.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,10 +23,12 @@ from typing import IO, Any, Literal
 
 import cv2
 import numpy as np
+import yaml  # type: ignore[import-untyped]
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
-from bridge.formats.packing import Pack, Stems
+from bridge.formats.packing import Pack
+from bridge.formats.stems import Stems
 from bridge.formats.writing import ExportSummary, Tally
 from bridge.formats.yolo_reading import read_yolo, read_yolo_obb, read_yolo_pose
 from bridge.masks import Ring, join_rings
@@ -67,10 +68,11 @@ class YoloWriter:
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where two frames would share a label file, or a name leads out of the folder."""
-        stem = self._stems.claim(frame.name)
+        stem = self._stems.claim(frame)
         lines = [line for parts in objects_of(shapes) for line in self._lines(parts, frame)]
         self._pack.put(f"{_LABELS / stem}.txt", "".join(f"{line}\n" for line in lines))
-        self._list.write(f"./{_IMAGES / frame.name}\n".encode())
+        image = frame.name if frame.video_pts is None else f"{frame.name}.jpg"  # without a suffix it is passed over
+        self._list.write(f"./{_IMAGES / image}\n".encode())
         if self._copy_images:
             self._pack.copy(str(_IMAGES / frame.name), Path(frame.path))
         self._tally.frames += 1
@@ -79,11 +81,12 @@ class YoloWriter:
         head = ["path: .", "train: train.txt", "val: train.txt"]
         if not self._copy_images:
             head.insert(0, "# Put the images below images/train under the names that train.txt lists.")
-        names = [f"  {number}: {json.dumps(label.name)}" for number, label in enumerate(self._labels)]
+        names = [f"  {number}: {_yaml(label.name)}" for number, label in enumerate(self._labels)]
         head += ["names:", *names] if names else ["names: {}"]
         if self._task == "pose":
             head += [f"kpt_shape: [{self._joints}, 3]", "kpt_names:"]
-            head += [f"  {number}: {json.dumps(list(label.sublabels))}" for number, label in enumerate(self._labels)]
+            joints = [", ".join(map(_yaml, label.sublabels)) for label in self._labels]
+            head += [f"  {number}: [{names}]" for number, names in enumerate(joints)]
         self._pack.put("data.yaml", "".join(f"{line}\n" for line in head))
         self._list.seek(0)
         self._pack.put_stream("train.txt", self._list)
@@ -178,6 +181,11 @@ def _oriented(parts: list[Shape], size: tuple[int, int]) -> list[float]:
     if (np.ptp(shares, axis=0) <= 0).any():
         return []
     return _flat(shares)
+
+
+def _yaml(text: str) -> str:
+    """In double quotes, on one line."""
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))).strip()
 
 
 def _flat(values: Any) -> list[float]:
