@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.promptable import ASKED_BY_HAND
 from bridge.domain import Model, Profile, TaskLabel
 from bridge.errors import InvalidRequest, NotFound
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, some
@@ -105,9 +106,15 @@ class Profiles:
         prompts                      of an open vocabulary: label -> what it looks for; labels without are looked for by
                                      their names, and ``chosen`` leaves one out
 
-        Raises InvalidRequest where no label of the model becomes one of ``labels``, Conflict where the name is taken.
+        Raises InvalidRequest where no label of the model becomes one of ``labels`` or it has none that could, Conflict
+        where the name is taken.
         """
         check_name(name)
+        if model.card.task_type in ASKED_BY_HAND:
+            raise InvalidRequest(
+                f"{model.name} has no labels that could be matched: it is for {model.card.task_type}.",
+                hint="It needs no profile; CVAT lists it among its AI tools by itself.",
+            )
         title = title.strip() or f"{model.name} for {name}"
         if len(title) > MAX_TITLE or not title.isprintable():
             raise InvalidRequest(f"The title is longer than {MAX_TITLE} characters, or holds control characters.")

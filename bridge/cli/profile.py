@@ -48,6 +48,7 @@ def add(
     """Make a profile: match a model's labels to a task's once, and keep the result under a name."""
     from bridge.cli.output import print_json, say, show_matches  # noqa: PLC0415
     from bridge.cli.references import find_or_add  # noqa: PLC0415
+    from bridge.mapping import some  # noqa: PLC0415
     from bridge.task_labels import parse_labels  # noqa: PLC0415
 
     if (labels is None) == (task is None):
@@ -55,7 +56,7 @@ def add(
     given = parse_labels(labels) if labels is not None else ()
     chosen, prompts = o.parse_pairs(pairs, "--map"), o.parse_prompts(prompt)
 
-    async def work(service: App) -> tuple[Made, Model]:
+    async def work(service: App) -> tuple[Made, Model, Sequence[TaskLabel]]:
         target = given if task is None else await _labels_of(service, task)
         found = await find_or_add(service, model)
         made = await service.profiles.add(
@@ -68,9 +69,9 @@ def add(
             prompts=prompts,
             threshold=threshold,
         )
-        return made, found
+        return made, found, target
 
-    made, found = run(context, work)
+    made, found, target = run(context, work)
     if json:
         matches = [match.as_json() for match in made.matches]
         print_json({"profile": made.profile, "model": found.name, "matches": matches})
@@ -81,6 +82,8 @@ def add(
     if likely := [match for match in left_out if match.best is not None]:
         say("Left out, but likely (--map MODEL=LABEL or --accept-suggestions SCORE takes them):", "yellow")
         show_matches(likely)
+    if unfilled := [label.name for label in target if label.name not in {one.name for one in made.profile.labels}]:
+        say(f"No label of {found.name} becomes {some(unfilled)}: --map MODEL=LABEL pairs by hand.", "yellow")
 
 
 async def _labels_of(service: App, task: str) -> Sequence[TaskLabel]:

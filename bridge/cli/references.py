@@ -28,8 +28,14 @@ async def registered(service: App, text: str) -> Model | None:
 
 
 async def find_or_add(service: App, text: str) -> Model:
-    """A registered model by that name, else the reference's, registered now."""
-    return await registered(service, text) or (await service.registry.add(await with_folder(text)))[0]
+    """A registered model by that name, else the reference's, registered now. Raises InvalidRequest for a profile."""
+    from bridge.errors import InvalidRequest  # noqa: PLC0415
+
+    if (found := await registered(service, text)) is not None:
+        return found
+    if (profile := await service.profiles.named(text)) is not None:
+        raise InvalidRequest(f"{text} is a profile.", hint=f"Name its model: {profile.model.name}.")
+    return (await service.registry.add(await with_folder(text)))[0]
 
 
 async def named_or_added(service: App, text: str) -> Named:

@@ -9,6 +9,7 @@ which no page can forge).
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 
 from aiohttp import web
 from yarl import URL
@@ -29,15 +30,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_origin(request: web.Request, *, is_open: bool, public_url: str = "") -> None:
+def check_origin(request: web.Request, *, is_open: bool, public_url: str = "", known_as: Collection[str] = ()) -> None:
     """Raises Forbidden for what a foreign web page made a browser send.
 
     is_open      nobody is asked for a token, so the Host header must name this machine
     public_url   where a proxy shows this server, in lower case; its pages are ours
+    known_as     further names of this machine, in lower case, that no foreign page can have
     """
     given = request.headers.getall("Host", [])
     host = _host_of(given[0]) if len(given) == 1 else None
-    if host is None or (is_open and not is_loopback(host)):
+    if host is None or (is_open and not is_loopback(host) and host not in known_as):
         raise Forbidden(
             "The Host header does not name this machine.",
             hint="Ask for http://127.0.0.1 or http://localhost, or make a token: hubbridge token create.",

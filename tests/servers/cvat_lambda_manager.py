@@ -280,7 +280,7 @@ def read_labels(spec: Any) -> list[dict[str, Any]]:
         attributes = [{key: each[key] for key in ("name", "input_type", "values")} for each in label["attributes"]]
         if len({each["name"] for each in attributes}) < len(attributes):
             raise CvatFails("404: non-unique attributes")
-        if label["type"] not in (*SHAPES, "tag", "any"):
+        if label["type"] not in (*SHAPES, "tag", "any", "unknown"):
             raise CvatFails(f"unknown label type {label['type']}")
         read = {"name": label["name"], "type": label["type"], "attributes": attributes}
         if read["type"] == "skeleton":
@@ -305,7 +305,7 @@ def fits(model: str, task: str) -> bool:
     return (
         model == task
         or (task == "any" and model != "skeleton")
-        or (model == "any" and task != "skeleton")
+        or (model == "unknown" and task != "skeleton")
         or {model, task} == {"mask", "polygon"}
     )
 

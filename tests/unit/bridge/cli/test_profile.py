@@ -26,6 +26,13 @@ def test_a_profile_is_made_listed_shown_and_removed(run: Terminal) -> None:
     assert "Removed again" in run.ok("profile", "remove", "again").out
 
 
+def test_what_no_label_becomes_is_said_and_a_profile_is_no_model(run: Terminal) -> None:
+    said = run.ok("profile", "add", "traffic", "--model", run.model, "--labels", "Car,unicorn,dragon")
+    assert "becomes unicorn, dragon: --map" in " ".join(said.out.split())
+    refused = run.refused("profile", "add", "more", "--model", "traffic", "--labels", "Car")
+    assert "traffic is a profile." in refused.err and "Name its model: detector." in refused.err
+
+
 def test_a_job_and_the_one_liner_take_a_profile(run: Terminal) -> None:
     task = run.street()
     run.ok("profile", "add", "cars", "--model", "detector", "--task", "street", "--map", "person=", "--threshold", "0")

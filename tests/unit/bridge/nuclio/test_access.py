@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import requests
 from aiohttp import web
 
 from bridge.app import App, open_app
@@ -18,6 +21,7 @@ from bridge.web.attempts import FailedAttempts
 from bridge.web.nuclio_access import FaceAccess
 from tests.servers.cvat_lambda_manager import CvatFails, LambdaManager
 from tests.unit.bridge.nuclio.every_shape import served
+from tests.unit.bridge.nuclio.test_face import picture
 
 
 @asynccontextmanager
@@ -64,6 +68,20 @@ async def test_direct_ports_beyond_this_machine_want_peers(tmp_path: Path) -> No
     for stranger in ("10.0.0.5", "::ffff:10.0.0.5", "fe80::1%eth0", ""):
         with pytest.raises(Forbidden, match="may not call"):
             guard.check_peer(cast(web.Request, Call(stranger)))
+
+
+def test_a_direct_call_from_a_container_may_come_through_loopback(tmp_path: Path) -> None:
+    """As Docker Desktop lets it in: from 127.0.0.1, under the name that CVAT calls."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with served(tmp_path, models=["rectangle"], direct_ports=f"{port}-{port}") as running:
+        LambdaManager(running.url).list()
+        body = {"image": base64.b64encode(picture()).decode()}
+        for host, status in (("localhost", 200), ("host.docker.internal", 200), ("models.example", 403)):
+            headers = {"Host": f"{host}:{port}"}
+            reply = requests.post(f"http://127.0.0.1:{port}", json=body, headers=headers, timeout=60)
+            assert reply.status_code == status, (host, reply.reason)
 
 
 def test_a_token_is_a_password_as_far_as_its_scope_goes(tmp_path: Path) -> None:

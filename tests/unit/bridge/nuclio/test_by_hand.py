@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bridge.errors import InvalidRequest
+from bridge.task_labels import parse_labels
 from tests import architectures
 from tests.servers.cvat_lambda_manager import EXTRA_HEADERS, CvatFails, LambdaManager
 from tests.unit.adapters.test_template_tracker import MOVES, film, iou
@@ -71,6 +73,14 @@ def test_a_click_is_the_crop_of_a_mask_within_the_picture(cvat: LambdaManager, m
     assert mask.shape == (bottom - top + 1, right - left + 1)
     assert 0 <= left <= right < 90 and 0 <= top <= bottom < 60
     assert mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any()
+
+
+def test_a_model_that_answers_clicks_has_no_profile(face: Served) -> None:
+    async def add(service: Any) -> None:
+        await service.profiles.add("objects", await service.registry.find("sam"), parse_labels("car"))
+
+    with pytest.raises(InvalidRequest, match="mask-generation"):
+        face.run(add)
 
 
 def test_a_box_may_come_as_two_corners_or_as_four_numbers(face: Served) -> None:

@@ -98,6 +98,24 @@ def test_the_list_is_read_by_cvat_and_holds_every_model_but_the_open_vocabulary(
             assert cvat.get(kind) == found[kind]
 
 
+def test_a_model_of_several_types_fits_labels_of_any_type_and_through_a_profile_others(
+    face: Served, cvat: LambdaManager
+) -> None:
+    task = [TaskLabel("car", "rectangle"), TaskLabel("person", "polygon")]
+    assert cvat.annotate("mixed", [picture()], task).shapes == []  # CVAT pairs none of them
+
+    async def add(service: Any) -> int:
+        model = await service.registry.find("mixed")
+        return (await service.profiles.add("typed", model, parse_labels("car:rectangle,person:polygon"))).profile.id  # type: ignore[no-any-return]
+
+    made = face.run(add)
+    try:
+        stored = cvat.annotate("typed", [picture()], task, threshold=0.1)
+    finally:
+        face.run(lambda service: service.profiles.remove(made))
+    assert {(shape["label"], shape["type"]) for shape in stored.shapes} == {("car", "rectangle"), ("person", "polygon")}
+
+
 def test_a_skeleton_names_and_draws_its_joints(cvat: LambdaManager) -> None:
     label = cvat.get("skeleton").labels[0]
     assert [joint["name"] for joint in label["sublabels"]] == list(JOINTS)
