@@ -60,7 +60,7 @@ class RunnerOptions:
     batch_size: int = 0  # 0: what the model's limits say
     read_ahead: int = 32
     commit_frames: int = 256
-    commit_s: float = 0.05
+    commit_s: float = 0.2
     lease_s: float = 30.0
     patience_s: float = 120.0
 

@@ -196,7 +196,7 @@ class JobsSettings(Section):
         default=256, description="Frames whose results are stored in one transaction, at most."
     )
     commit_ms: Positive = Field(
-        default=50, description="Results wait no longer than this to be stored, in milliseconds."
+        default=200, description="Results wait no longer than this to be stored, in milliseconds."
     )
 
 
