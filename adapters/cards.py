@@ -1,13 +1,20 @@
-"""A model card as plain JSON and back: as the registry keeps it, and as a card holds the cards of its parts."""
+"""Model cards: as plain JSON and back, as the registry keeps them, and with the device that an opened model is on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from adapters.base import Limits, ModelCard
+
+CPU = "cpu"
+
+
+def on_device(card: ModelCard, device: str) -> ModelCard:
+    """The card of an opened model: ``settings["device"]`` is cpu, cuda or mps."""
+    return replace(card, settings={**card.settings, "device": device})
 
 
 def card_as_json(card: ModelCard) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from adapters import providers
 from adapters.base import Context, Limits, ModelCard, Predictor
-from adapters.cards import card_as_json, card_from_json
+from adapters.cards import card_as_json, card_from_json, on_device
 from adapters.cascade_predictor import Asked, CascadePredictor, Poses
 from adapters.errors import ModelNotFound, Unsupported
 from adapters.references import Cascade, parse_reference
@@ -214,6 +214,8 @@ def _assembled(card: ModelCard, opened: Sequence[Any]) -> CascadePredictor:
     pose = Poses(opened[-1], reference.pose_labels) if reference.pose else None
     limits = _limits([each.card.limits for each in opened])
     asked = [Asked(each, predictor) for each, predictor in zip(reference.attributes, classifiers, strict=True)]
+    if device := detector.card.settings.get("device"):
+        card = on_device(card, device)
     return CascadePredictor(replace(card, limits=limits), detector, asked, pose, reference.margin)
 
 

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from adapters.base import Context, Detections, ModelCard
+from adapters.cards import CPU
 from adapters.errors import PredictorError
 from adapters.frame import Frame
 from adapters.graph_session import FAST, FULL
@@ -93,7 +94,7 @@ class _Contest:
         first, *others = names
         reference = self._make(self._loaders[first](FULL))
         try:
-            on_cpu = not isinstance(reference.engine, PacedEngine) or reference.engine.on_cpu
+            on_cpu = not isinstance(reference.engine, PacedEngine) or reference.engine.device == CPU
             others = others if on_cpu else []
             expected = answers(reference) if others else []
             self._time(first, FULL, reference)
@@ -159,7 +160,7 @@ def _speed(model: LocalModel) -> float:
     in their rush. Beside a GPU it is the pace that was measured.
     """
     pace = model.card.settings.get("pace", {})
-    if not isinstance(model.engine, PacedEngine) or not model.engine.on_cpu:
+    if not isinstance(model.engine, PacedEngine) or model.engine.device != CPU:
         return float(pace.get("frames_per_second", 0.0))
     batch = int(pace.get("batch", 1))
     feed = model.feed([model.prepare(probes()[0])] * batch)

@@ -29,7 +29,7 @@ class GraphEngine:
 
     def __init__(self, session: Session, outputs: Sequence[str]) -> None:
         self._session, self._outputs = session, list(outputs)
-        self.name, self.on_cpu, self.half = session.name, session.on_cpu, session.half
+        self.name, self.device, self.half = session.name, session.device, session.half
         self._inputs = {each.name: each for each in session.inputs}
         self.inputs = frozenset(self._inputs)
         first = self._inputs[PIXELS].shape[0]
@@ -66,7 +66,7 @@ class GraphEngine:
 
 def load_graph(card: ModelCard, folder: Path, context: Context) -> LocalModel:
     """From the card's files in ``folder``; blocks. Raises Unsupported where the graph is of another form."""
-    preprocessor = Preprocessor.from_config(json.loads((folder / PREPROCESSOR).read_text("utf-8")))
+    preprocessor = _preprocessor(folder)
     path, kind, threads = folder / card.settings["weights"], kind_of(card), int(card.settings.get("threads") or 0)
 
     def engine(session: Session) -> Engine:
@@ -81,6 +81,21 @@ def load_graph(card: ModelCard, folder: Path, context: Context) -> LocalModel:
     return open_fastest(
         card, loaders, lambda engine: LocalModel(card, preprocessor, engine, read, masked=True), context
     )
+
+
+def check_graph(card: ModelCard, folder: Path) -> None:
+    """Raises Unsupported where the card's graph does not load, or is of another form; blocks."""
+    path = folder / card.settings["weights"]
+    preprocessor, kind = _preprocessor(folder), kind_of(card)
+    session: Session = OpenvinoSession(path) if path.suffix == ".xml" else OnnxSession(path)
+    try:
+        _check_graph(card.name, session, preprocessor, kind.outputs, kind.task_type)
+    finally:
+        session.close()
+
+
+def _preprocessor(folder: Path) -> Preprocessor:
+    return Preprocessor.from_config(json.loads((folder / PREPROCESSOR).read_text("utf-8")))
 
 
 def _check_graph(

@@ -25,14 +25,14 @@ class Session(Protocol):
     """``run`` may be called by several threads at once.
 
     name       the engine with its version, what it runs on, and how exactly where that is not in f32
-    on_cpu     whether it shares the processor with the preparation of frames
+    device     cpu or cuda
     half       whether it computes in half precision
     threads    of one run
     metadata   texts that the exporter wrote into the file
     """
 
     name: str
-    on_cpu: bool
+    device: str
     half: bool
     threads: int
     inputs: tuple[Port, ...]

@@ -85,14 +85,19 @@ class HostedPredictor(ABC):
             found = self.read(answer, images, options)
         except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
             raise BadOutput(f"What {self._host} answered cannot be read: {first_line(error)}.") from error
-        if len(found) != len(frames):
-            raise BadOutput(f"{self._host} answered {len(found)} results for {len(frames)} frames.")
+        check_count(len(found), len(frames), self._host)
         return [
             scale_back(detections, image, frame)
             .inside(frame.width, frame.height)
             .best(options.max_detections, options.floor_score)
             for detections, image, frame in zip(found, images, frames, strict=True)
         ]
+
+
+def check_count(found: int, asked: int, host: str) -> None:
+    """Raises BadOutput where a host answered too few results or too many: nobody knows whose they are."""
+    if found != asked:
+        raise BadOutput(f"{host} answered {found} results for {asked} frames.")
 
 
 def check_online(context: Context, name: str) -> None:

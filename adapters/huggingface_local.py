@@ -50,7 +50,14 @@ class HuggingFaceLocal:
         return await asyncio.to_thread(_resolve_repository, reference, context)
 
     async def fetch(self, card: ModelCard, context: Context) -> None:
-        """See ``Adapter.fetch``. Cancelling stops the download; what has come stays for the next call."""
+        """See ``Adapter.fetch``; raises Unsupported where a file is not what its name says, or a graph does not load.
+
+        Cancelling stops the download; what has come stays for the next call.
+        """
+        await self._bring(card, context)
+        await asyncio.to_thread(_check, card, _folder_of(card, context))
+
+    async def _bring(self, card: ModelCard, context: Context) -> None:
         stop = threading.Event()
         step = _check_folder if "folder" in card.settings else _download
         try:
@@ -59,7 +66,7 @@ class HuggingFaceLocal:
             stop.set()
 
     async def open(self, card: ModelCard, context: Context) -> OpenModel:
-        await self.fetch(card, context)
+        await self._bring(card, context)
         await asyncio.to_thread(_check_content, card, _folder_of(card, context))
         return await asyncio.to_thread(_load, card, _folder_of(card, context), context)
 
@@ -172,6 +179,15 @@ def _check_content(card: ModelCard, folder: Path) -> None:
     """Raises Unsupported where a file is something else than its name says."""
     for file in card.settings["files"]:
         check_model_file(folder / file["path"])
+
+
+def _check(card: ModelCard, folder: Path) -> None:
+    """As ``_check_content``, and loads a graph once to see that it is one: nobody is to hear of it from a job."""
+    _check_content(card, folder)
+    if PurePosixPath(card.settings["weights"]).suffix in GRAPHS:
+        from adapters.graph_local import check_graph  # noqa: PLC0415  (heavy)
+
+        check_graph(card, folder)
 
 
 def _load(card: ModelCard, folder: Path, context: Context) -> OpenModel:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from adapters.base import Context, Detections, Limits, ModelCard, PredictOptions, Predictor
 from adapters.errors import AccessDenied, ModelNotFound, Unsupported
-from adapters.hosted import HostedPredictor, check_online, key_for
+from adapters.hosted import HostedPredictor, check_count, check_online, key_for
 from adapters.http_caller import Host, HttpCaller, Request
 from adapters.json_reading import as_list, as_object
 from adapters.references import InferenceServerModel
@@ -95,9 +95,8 @@ class InferenceServerPredictor(HostedPredictor):
     def read(self, answer: Any, images: Sequence[SentImage], options: PredictOptions) -> list[Detections]:
         answers = [answer] if isinstance(answer, dict) else as_list(answer, "results")
         labels = self.card.labels or ()
-        return [
-            parse_answer(self._kind, each, image, labels) for each, image in zip(answers, images, strict=False)
-        ]  # a wrong number of answers is found by the caller
+        check_count(len(answers), len(images), self._host)  # before any answer is taken for another picture's
+        return [parse_answer(self._kind, each, image, labels) for each, image in zip(answers, images, strict=True)]
 
 
 def build_batch(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from adapters.base import Detections, FloatArray, ModelCard, PredictOptions, Skeleton
+from adapters.cards import on_device
 from adapters.errors import BadOutput, Unsupported
 from adapters.frame import Frame
 from adapters.image_processors import plain_name, read_size, scale_and_bias
@@ -39,7 +40,7 @@ class KeypointModel(LocalPredictor[Crops, Answer]):
 
     def __init__(self, card: ModelCard, engine: Engine, config: Mapping[str, Any]) -> None:
         """``config`` is the content of preprocessor_config.json. Raises Unsupported."""
-        super().__init__(card)
+        super().__init__(on_device(card, engine.device))
         if plain_name(config) != "VitPoseImageProcessor":
             raise Unsupported(f"The image processor {plain_name(config)} is not one of pose models.")
         try:

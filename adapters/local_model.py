@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Detections, ModelCard
+from adapters.cards import CPU, on_device
 from adapters.frame import Frame
 from adapters.local import LocalPredictor
 from adapters.pace import Measured, candidates, measure, remembered
@@ -29,9 +30,10 @@ Reader = Callable[[Outputs, Tensor, Frame], Detections]
 
 
 class Engine(Protocol):
-    """What runs the weights. ``inputs`` are the names that the model takes."""
+    """What runs the weights. ``inputs`` are the names that the model takes; ``device`` is cpu, cuda or mps."""
 
     inputs: frozenset[str]
+    device: str
 
     def run(self, feed: Arrays) -> Arrays:
         """Inputs by name, one row per frame -> outputs by name, one row per frame; scores and boxes as f32."""
@@ -45,12 +47,10 @@ class PacedEngine(Engine, Protocol):
     """One whose ``run`` several threads may call at once.
 
     name     with its version, and what it runs on
-    on_cpu   whether it shares the processor with the preparation of frames
     half     whether it computes in half precision
     """
 
     name: str
-    on_cpu: bool
     half: bool
 
     def use_threads(self, threads: int) -> None:
@@ -71,7 +71,7 @@ class LocalModel(LocalPredictor[Tensor, tuple[Outputs, Tensor]]):
         masked: bool = False,
         constants: Arrays | None = None,
     ) -> None:
-        super().__init__(card)
+        super().__init__(on_device(card, engine.device))
         self.to_tensor, self.engine, self.read = to_tensor, engine, read
         self._masked = masked and PIXEL_MASK in engine.inputs
         self._constants = constants or {}
@@ -115,7 +115,7 @@ class LocalModel(LocalPredictor[Tensor, tuple[Outputs, Tensor]]):
             following.result()
 
         def find() -> Measured | None:
-            tried = candidates(usable_cores(), self.card.limits.max_batch, on_cpu=engine.on_cpu)
+            tried = candidates(usable_cores(), self.card.limits.max_batch, on_cpu=engine.device == CPU)
             return measure(tried, engine.use_threads, run)
 
         measured = remembered(folder, (self.card.revision, engine.name), find)

@@ -162,7 +162,7 @@ class FileEngine:
     def __init__(self, session: Session, roles: Mapping[str, str], *, whole_bytes: bool = False) -> None:
         """Raises Unsupported where an input is wanted that nobody can give."""
         self._session, self._roles = session, dict(roles)
-        self.name, self.on_cpu, self.half = session.name, session.on_cpu, session.half
+        self.name, self.device, self.half = session.name, session.device, session.half
         self._picture, *others = session.inputs
         self._type = self._picture.type
         if self._type not in (*_FLOATS, _BYTES):

@@ -10,6 +10,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
+from adapters.cards import CPU
 from adapters.errors import Unsupported
 from adapters.graph_session import Port
 from adapters.local import first_line
@@ -22,7 +23,7 @@ _TYPES = {
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
 }
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that is there; a CPU always is
+_PROVIDERS = {"CUDAExecutionProvider": "cuda", "CPUExecutionProvider": CPU}  # the first that is there; a CPU always is
 
 
 class OnnxSession:
@@ -33,7 +34,7 @@ class OnnxSession:
         self._path, self.threads = path, threads or os.cpu_count() or 1
         self._session = _load(path, self.threads)
         provider = self._session.get_providers()[0]
-        self.on_cpu, self.half = provider == "CPUExecutionProvider", False
+        self.device, self.half = _PROVIDERS[provider], False
         self.name = f"onnxruntime {onnxruntime.__version__} {provider}"
         self.inputs = tuple(_port(each) for each in self._session.get_inputs())
         self.outputs = tuple(_port(each) for each in self._session.get_outputs())

@@ -14,6 +14,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from adapters.cards import CPU
 from adapters.errors import Unsupported
 from adapters.graph_session import FAST, FULL, Port
 from adapters.local import first_line
@@ -49,7 +50,7 @@ class OpenvinoSession:
         self.inputs = tuple(_port(each, i, "input") for i, each in enumerate(self._model.inputs))
         self.outputs = tuple(_port(each, i, "output") for i, each in enumerate(self._model.outputs))
         self.metadata: Mapping[str, str] = _metadata(self._model, path)
-        self.on_cpu = True
+        self.device = CPU
         self.name = f"openvino {version()} {DEVICE}" + (" bf16" if self.half else "")
         self.threads = 0
         self._place = {port.name: i for i, port in enumerate(self.outputs)}

@@ -15,6 +15,7 @@ import transformers
 from numpy.typing import NDArray
 
 from adapters.base import Detections, ModelCard, PredictOptions
+from adapters.cards import on_device
 from adapters.errors import Unsupported
 from adapters.frame import Frame
 from adapters.local import LocalPredictor, Steps, first_line
@@ -31,7 +32,7 @@ class PromptedModel(LocalPredictor[Tensor, Answer]):
     """``PredictOptions.prompts`` gives the labels of each call."""
 
     def __init__(self, card: ModelCard, to_tensor: FrameToTensor, engine: Engine, asker: Asker, tokenizer: Any) -> None:
-        super().__init__(card)
+        super().__init__(on_device(card, engine.device))
         self.to_tensor, self.engine, self.asker = to_tensor, engine, asker
         self._tokenizer = tokenizer
         self._asked: OrderedDict[object, Asked] = OrderedDict()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from adapters.base import FloatArray, ModelCard
+from adapters.cards import on_device
 from adapters.errors import BadOutput
 from adapters.frame import Frame
 from adapters.local_model import PIXELS, Engine
@@ -76,7 +77,7 @@ class EmbeddingReIdentifier(OneThreadModel):
     """
 
     def __init__(self, card: ModelCard, to_tensor: FrameToTensor, engine: Engine, output: str) -> None:
-        super().__init__(card)
+        super().__init__(on_device(card, engine.device))
         self._to_tensor, self._engine, self._output = to_tensor, engine, output
 
     async def match(

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its name everywhere)
 
 from adapters.base import ModelCard
+from adapters.cards import on_device
 from adapters.errors import BadOutput
 from adapters.frame import Frame
 from adapters.huggingface_config import PREPROCESSOR
@@ -45,7 +46,7 @@ class Sam(OneThreadModel):
     """The Segmenter of ``SamModel`` and ``Sam2Model``."""
 
     def __init__(self, card: ModelCard, model: Any, to_tensor: Preprocessor) -> None:
-        super().__init__(card)
+        super().__init__(on_device(card, model.device.type))
         self._model, self._to_tensor = model, to_tensor
 
     async def embed(self, frame: Frame) -> FrameEmbedding:

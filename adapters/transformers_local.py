@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from adapters.base import Context, ModelCard, OpenModel
+from adapters.cards import CPU
 from adapters.engine_choice import open_fastest
 from adapters.errors import Unsupported
 from adapters.graph_local import GraphEngine
@@ -47,10 +48,10 @@ class TransformersEngine:
     def __init__(self, model: Any, outputs: Sequence[str], precision: str = FULL) -> None:
         self._model, self._outputs = model, outputs
         self.inputs = frozenset(inspect.signature(model.forward).parameters)
-        device = model.device.type
-        self.on_cpu = device == "cpu"
-        self.half = precision == FAST and (has_bfloat16() if self.on_cpu else True)
-        self._half_type = torch.bfloat16 if self.on_cpu else torch.float16
+        self.device = model.device.type
+        on_cpu = self.device == CPU
+        self.half = precision == FAST and (has_bfloat16() if on_cpu else True)
+        self._half_type = torch.bfloat16 if on_cpu else torch.float16
         self.name = f"torch {torch.__version__} {model.device}" + (f" {self._half_type}" if self.half else "")
         self._threads = 0
 

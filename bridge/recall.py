@@ -35,18 +35,22 @@ def recall_key(revision: str, floor_score: float, prompts: Mapping[str, Sequence
 
 @dataclass(slots=True)
 class Recall:
-    """The stored results of one model on one task. ``source`` and ``predictor`` belong to the same run."""
+    """The stored results of one model on one task. ``source`` and ``predictor`` belong to the same run.
+
+    own_job    a job whose results count even where the model's fallback gave them: whoever reads it knows of that
+    """
 
     store: Store
     task_id: int
     model_id: int
     key: str
+    own_job: int | None = None
     _found: dict[str, Detections] = field(default_factory=dict)  # frame name -> result, until it has been answered
 
     async def results(self, numbers: Sequence[int]) -> dict[int, Detections]:
         """Frame number -> what the model found; frames without a result are left out."""
         async with self.store.read() as connection:
-            bodies = await rows.newest_results(connection, self.task_id, self.model_id, self.key, numbers)
+            bodies = await rows.newest_results(connection, self.task_id, self.model_id, self.key, numbers, self.own_job)
         return await asyncio.to_thread(_decoded, bodies)
 
     def source(self, inner: FrameSource) -> FrameSource:

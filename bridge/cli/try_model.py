@@ -35,6 +35,7 @@ class Trial:
     threshold: float
     engine: str = ""  # what ran it, and why
     choice: str = ""
+    device: str = ""  # cpu, cuda or mps; empty for a hosted model
     pace: str = ""  # how a local model is fed, as was measured when it was first loaded
     load_s: float = 0.0
     first_s: float = 0.0
@@ -64,7 +65,7 @@ async def try_model(
         started = time.perf_counter()
         async with service.registry.predictor(model) as predictor:
             trial.load_s = time.perf_counter() - started
-            trial.pace = _pace(predictor.card)
+            trial.device, trial.pace = predictor.card.settings.get("device", ""), _pace(predictor.card)
             trial.engine, trial.choice = predictor.card.engine, _choice(predictor.card)
             for frame in frames:
                 started = time.perf_counter()
@@ -108,6 +109,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
                 "model": trial.model.name,
                 "threshold": trial.threshold,
                 "engine": trial.engine,
+                "device": trial.device,
                 "engine_choice": trial.choice,
                 "pace": trial.pace,
                 "load_seconds": trial.load_s,
@@ -124,7 +126,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
     facts(
         [
             ("model", trial.model.name),
-            ("runs on", trial.engine),
+            ("runs on", f"{trial.engine}, {trial.device}" if trial.device else trial.engine),
             ("engine chosen", trial.choice),
             ("fed with", trial.pace),
             ("loaded in", f"{trial.load_s:.2f} s"),

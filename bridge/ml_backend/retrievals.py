@@ -214,7 +214,7 @@ class Retrievals:
     async def _results(self, task: Task, job: Job, frames: Sequence[StoredFrame]) -> dict[int, Found]:
         key = plain_key(job.resolved)
         assert key is not None
-        recall = Recall(self.store, task.id, job.spec.model_id, key)
+        recall = Recall(self.store, task.id, job.spec.model_id, key, own_job=job.id)
         numbers = [frame.number for frame in frames]
         known = await recall.results(numbers)
         async with self.store.read() as connection:

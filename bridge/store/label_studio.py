@@ -225,13 +225,25 @@ async def forget_replaced(connection: AsyncConnection, ids: Sequence[int]) -> No
 
 
 async def newest_results(
-    connection: AsyncConnection, task_id: int, model_id: int, recall_key: str, numbers: Sequence[int]
+    connection: AsyncConnection,
+    task_id: int,
+    model_id: int,
+    recall_key: str,
+    numbers: Sequence[int],
+    own_job: int | None = None,
 ) -> dict[int, bytes]:
-    """Frame number -> what the model found there in the latest job that asked it the same (``recall_key``)."""
+    """Frame number -> what the model found there in the latest job that asked it the same (``recall_key``).
+
+    A job in which another model answered in its place is left out, unless it is ``own_job``.
+    """
     asked = sa.select(jobs.c.id, jobs.c.resolved).where(
         jobs.c.task_id == task_id, jobs.c.model_id == model_id, jobs.c.source_job_id.is_(None)
     )
-    same = [row.id for row in await connection.execute(asked) if row.resolved.get("recall_key") == recall_key]
+    same = [
+        row.id
+        for row in await connection.execute(asked)
+        if row.resolved.get("recall_key") == recall_key and ("fell_back" not in row.resolved or row.id == own_job)
+    ]
     found: dict[int, bytes] = {}
     for start in range(0, len(numbers), _CHUNK):
         query = (

@@ -17,6 +17,7 @@ def test_auto_compares_engines_and_says_what_came_of_it(program: Program) -> Non
     program.run("model", "add", MODEL, "--name", "street")
     tried = program.json("model", "test", "street", PICTURE)
     assert tried["engine"] in ("openvino", "onnxruntime")
+    assert tried["device"] == "cpu"
     assert "openvino and onnxruntime answer alike" in tried["engine_choice"]
     assert "full precision" in tried["engine_choice"]
 

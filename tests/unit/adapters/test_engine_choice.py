@@ -35,7 +35,7 @@ class Fake:
     cost_s: float = 0.0
     off: float = 0.0
     half: bool = False
-    on_cpu: bool = True
+    device: str = "cpu"
     inputs: frozenset[str] = frozenset({PIXELS})
     closed: bool = False
 
@@ -190,7 +190,7 @@ def test_openvino_that_is_not_installed_is_not_tried(tmp_path: Path, monkeypatch
 
 
 def test_beside_a_gpu_openvino_is_not_tried(tmp_path: Path) -> None:
-    made = world(tmp_path, Fake("onnxruntime", 0.002, on_cpu=False), Fake("openvino"))
+    made = world(tmp_path, Fake("onnxruntime", 0.002, device="cuda"), Fake("openvino"))
     assert made.open().card.engine == "onnxruntime"
 
 

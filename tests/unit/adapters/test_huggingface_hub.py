@@ -174,8 +174,9 @@ async def test_what_was_fetched_opens_offline(hub: HubServer, tmp_path: Path) ->
     await HuggingFaceLocal().fetch(card, ctx)
     hub.seen.clear()
     async with await HuggingFaceLocal().open(card, context(hub, tmp_path, offline=True)) as predictor:
-        # An opened model also says how it is best fed: its limits, and the pace that was measured.
-        settings = {key: value for key, value in predictor.card.settings.items() if key != "pace"}
+        # An opened model also says where it runs and how it is best fed: its limits, and the pace that was measured.
+        assert predictor.card.settings["device"] == "cpu"
+        settings = {key: value for key, value in predictor.card.settings.items() if key not in ("device", "pace")}
         assert replace(predictor.card, limits=card.limits, settings=settings) == card
     assert hub.seen == []
 
@@ -203,6 +204,17 @@ async def test_a_named_variant_is_fetched_with_the_weights_beside_it(hub: HubSer
     card = await HuggingFaceLocal().resolve(reference, context(hub, tmp_path))
     assert card.settings["weights"] == "onnx/model_fp16.onnx"
     assert card.weights_bytes == len(b"graph") + len(b"weights")
+
+
+async def test_a_repository_whose_graph_does_not_load_is_found_when_it_is_fetched(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    file = hub.repositories["street/detector"].folder / ONNX_FILE
+    file.write_bytes(file.read_bytes()[:5_000])
+    ctx = context(hub, tmp_path)
+    card = await resolve("street/detector", ctx)
+    with pytest.raises(Unsupported, match=r"cannot load model\.onnx"):
+        await HuggingFaceLocal().fetch(card, ctx)
 
 
 async def test_progress_ends_at_the_files_size(hub: HubServer, tmp_path: Path) -> None:

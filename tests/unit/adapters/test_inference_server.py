@@ -112,16 +112,19 @@ async def test_the_accounts_key_is_not_sent_to_a_server_that_was_only_pasted(wor
     assert world.host.seen == []
 
 
-async def test_a_wrong_number_of_answers_is_bad_output(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answered", [0, 2, 4])
+async def test_a_wrong_number_of_answers_is_bad_output(
+    world: World, monkeypatch: pytest.MonkeyPatch, answered: int
+) -> None:
     card = await world.card("p-object-detection/1")
     plain = inference_server.InferenceServer._infer
 
-    def too_few(self: Any, route: str, content: dict[str, Any]) -> Any:
-        return plain(self, route, {**content, "image": content["image"][:-1]})
+    def miscounting(self: Any, route: str, content: dict[str, Any]) -> Any:
+        return plain(self, route, {**content, "image": (content["image"] * 2)[:answered]})
 
-    monkeypatch.setattr(inference_server.InferenceServer, "_infer", too_few)
+    monkeypatch.setattr(inference_server.InferenceServer, "_infer", miscounting)
     async with await InferenceServer().open(card, world.context) as predictor:
-        with pytest.raises(BadOutput, match="2 results for 3 frames"):
+        with pytest.raises(BadOutput, match=f"{answered} results for 3 frames"):
             await predictor.predict(frames(3), EVERYTHING)
 
 

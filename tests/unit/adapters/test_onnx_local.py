@@ -108,6 +108,35 @@ async def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
         await opened(folder)
 
 
+def _damaged(graph: bytes) -> bytes:
+    return graph[: len(graph) // 2]
+
+
+def _of_another_form(graph: bytes) -> bytes:
+    return models.detector(outputs=("scores", "boxes")).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda graph: b"version https://git-lfs.github.com/spec/v1\n", "no ONNX graph"),
+        (_damaged, r"cannot load model\.onnx"),
+        (_of_another_form, "answers scores, boxes"),
+    ],
+    ids=["pointer", "damaged", "other"],
+)
+async def test_a_graph_that_cannot_run_is_found_when_the_files_are_fetched(
+    tmp_path: Path, change: Callable[[bytes], bytes], words: str
+) -> None:
+    """So `model add` says it, and not the first job."""
+    folder = models.write_onnx_model(tmp_path / "model")
+    file = folder / "onnx" / "model.onnx"
+    file.write_bytes(change(file.read_bytes()))
+    card = await resolve(folder)
+    with pytest.raises(Unsupported, match=words):
+        await HuggingFaceLocal().fetch(card, Context(folder / "cache"))
+
+
 async def test_scores_that_are_nan_are_bad_output(tmp_path: Path) -> None:
     with pytest.raises(BadOutput, match="NaN"):
         await predict(models.write_onnx_model(tmp_path / "model", poison=True), frames(1))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.onnx_layouts import LAYOUTS
-from adapters.references import Cascade, HttpsFile, HuggingFaceModel, parse_reference
+from adapters.references import BuiltIn, Cascade, HttpsFile, HuggingFaceModel, parse_reference
 from adapters.references.file_hints import beside_of
 from bridge.catalogue import CatalogueEntry, catalogue, expanded, find
 from bridge.registry import with_models
@@ -27,6 +27,8 @@ TASK_TYPES = {
     "zero-shot-image-classification",
     "keypoint-detection",
     "mask-generation",
+    "object-tracking",
+    "object-re-identification",
 }
 CVAT = {"Attributed face detection", "RetinaNet R101", "Text detection v4", "YOLO v3", "YOLO v7"}
 
@@ -39,7 +41,7 @@ def named(entry: CatalogueEntry) -> str:
 def test_an_entry_is_a_reference_that_can_be_pasted(entry: CatalogueEntry) -> None:
     reference = parse_reference(entry.reference).reference
     assert reference.canonical == entry.reference
-    assert isinstance(reference, HuggingFaceModel | HttpsFile | Cascade)
+    assert isinstance(reference, BuiltIn | HuggingFaceModel | HttpsFile | Cascade)
     assert entry.title
     assert entry.finds
     assert find(entry.name) is entry

@@ -131,6 +131,18 @@ async def test_nothing_is_replaced_that_was_not_allowed(made: World, host: Host)
     assert not host.answered["here"]
 
 
+async def test_what_was_answered_here_is_not_recalled_as_the_hosts(made: World, host: Host) -> None:
+    await allowed(made)
+    host.error, host.after = Unsupported("No longer served."), "00008.png"
+    assert "fell_back" in (await made.run(recall=True)).resolved
+    host.error = None
+    host.answered["hosted"].clear()
+    await made.run(recall=True)
+    assert len(host.answered["hosted"]) == 20  # all of them: which were the host's own is not kept frame by frame
+    await made.run(recall=True)
+    assert len(host.answered["hosted"]) == 20
+
+
 async def test_tiles_of_one_frame_are_answered_by_one_of_them() -> None:
     """The host fails between two tiles of a frame: the frame is asked for anew, as a whole."""
     asked: list[str] = []
