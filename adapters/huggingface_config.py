@@ -134,10 +134,12 @@ def describe(folder: ModelFolder, weights: Weights) -> ModelCard:
 def check_layout(name: str, paths: Sequence[str]) -> None:
     """Raises Unsupported where the files are not those of a model in Hugging Face layout."""
     if CONFIG not in paths:
+        onnx = next((path for path in paths if PurePosixPath(path).suffix.lower() == ".onnx"), None)
         pickles = [path for path in paths if PurePosixPath(path).suffix.lower() in _PICKLES]
-        if pickles:
+        if pickles and not onnx:
             raise _pickled(name, pickles[0])
-        raise Unsupported(f"{name} has no {CONFIG}, so it is no model in transformers' format.")
+        hint = f"{onnx} may run as a single file: download it where it is not here, and give its path." if onnx else ""
+        raise Unsupported(f"{name} has no {CONFIG}, so it is no model in transformers' format.", hint=hint)
     if PREPROCESSOR not in paths:
         raise Unsupported(f"{name} has no {PREPROCESSOR}, so nothing says how frames become its input.")
 

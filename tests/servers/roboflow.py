@@ -43,6 +43,7 @@ class Roboflow(Loopback):
 
     def _describe(self, name: str) -> dict[str, Any]:
         kind, versions = self.projects[name]
+        counts = {"images": 90, "splits": {"train": 63, "valid": 18, "test": 9}, "created": 1_760_000_000.0}
         return {
             "workspace": {"name": "Street Team", "url": WORKSPACE, "members": 2},
             "project": {
@@ -52,9 +53,20 @@ class Roboflow(Loopback):
                 "classes": {label: 10 * i + 3 for i, label in enumerate(self.labels)},
                 "colors": dict.fromkeys(self.labels, "#C7FC00"),
                 "multilabel": kind.startswith("multi"),
+                "annotation": name,
+                "public": False,
+                "unannotated": 0,
+                "updated": 1_760_000_000.0,
+                **counts,
             },
             "versions": [
-                {"id": f"{WORKSPACE}/{name}/{number}", **({"model": {"id": "x", "map": "90"}} if trained else {})}
+                {
+                    "id": f"{WORKSPACE}/{name}/{number}",
+                    "augmentation": {},
+                    "preprocessing": {"auto-orient": True},
+                    **counts,
+                    **({"model": {"id": "x", "map": "90"}} if trained else {}),
+                }
                 for number, trained in versions.items()
             ],
         }

@@ -173,6 +173,13 @@ def test_other_layouts_are_refused(paths: list[str], words: str) -> None:
         check_layout("org/model", paths)
 
 
+def test_a_lone_onnx_file_says_how_it_may_run() -> None:
+    """As Ultralytics' repositories are: a pickle, its export, and no config.json."""
+    with pytest.raises(Unsupported, match=r"no config\.json") as caught:
+        check_layout("org/model", ["yolo.pt", "yolo.onnx"])
+    assert caught.value.hint.startswith("yolo.onnx may run as a single file")
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "onnx/../../x"])
 def test_a_file_outside_the_folder_is_refused(path: str) -> None:
     with pytest.raises(BadOutput, match="outside"):

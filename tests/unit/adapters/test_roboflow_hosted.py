@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import io
+import json
+import os
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from adapters.base import Context, Mask, ModelCard, Polygon, PredictOptions, Skeleton, WholeFrame
 from adapters.dense_masks import bits_of
@@ -234,6 +240,42 @@ async def test_a_frame_above_the_size_limit_is_scaled_down_and_its_boxes_scaled_
     assert (shares <= 1).all()
     assert found.boxes.max() > 300  # not left in the small picture's pixels
     assert found.scores.tolist() == pytest.approx([thing.score for thing in expected], abs=1e-6)
+
+
+THEIRS = """
+import json, sys
+from roboflow import Roboflow
+project = Roboflow(api_key=sys.argv[1]).project("p-object-detection", the_workspace=sys.argv[2])
+model = project.version(1).model
+print("FOUND " + json.dumps([list(project.classes), model.predict(sys.argv[3], confidence=1).json()["predictions"]]))
+"""
+
+
+async def test_roboflows_own_package_and_we_ask_alike(world: World, tmp_path: Path) -> None:
+    """It reads the hosts from its environment, at import; so in a process of its own."""
+    pytest.importorskip("roboflow")
+    Image.open(io.BytesIO(SMALL.encoded)).convert("RGB").save(tmp_path / "small.jpg")
+    hosts = dict.fromkeys(("API_URL", "OBJECT_DETECTION_URL", "SERVERLESS_URL"), world.host.url)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", THEIRS, KEY, WORKSPACE, str(tmp_path / "small.jpg")),
+        env={**os.environ, **hosts},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    (line,) = [each for each in out.decode().splitlines() if each.startswith("FOUND ")] or [err.decode()]
+    classes, predictions = json.loads(line.removeprefix("FOUND "))
+    theirs = world.host.seen[-1]
+    card = await world.card(DETECTOR)
+    async with await RoboflowHosted().open(card, world.context) as predictor:
+        await predictor.predict([SMALL], EVERYTHING)
+    ours = world.host.seen[-1]
+    assert tuple(classes) == card.labels
+    assert (theirs.method, theirs.path, theirs.query["api_key"]) == (ours.method, ours.path, ours.query["api_key"])
+    assert theirs.headers["Content-Type"] == ours.headers["Content-Type"]
+    # Its `confidence` of 1 is one percent, and it was told of everything in the picture that it sent.
+    known = things(base64.b64decode(theirs.body), len(models.LABELS), 0.01)
+    assert sorted(each["confidence"] for each in predictions) == pytest.approx(sorted(each.score for each in known))
 
 
 async def test_without_a_key_nothing_is_asked(world: World) -> None:
