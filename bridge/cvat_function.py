@@ -3,15 +3,14 @@
     cvat-cli task auto-annotate 42 --function-module bridge.cvat_function -p model=str:rtdetr-traffic
     cvat-cli function run-agent 7 --function-module bridge.cvat_function -p model=str:rtdetr-traffic
 
-cvat-cli calls ``create`` with what stands behind -p. Agents work in processes of their own, each of which does so.
+Promptable models are interactors or trackers of an agent; ReID has no place in cvat-sdk. cvat-cli calls ``create`` with
+what stands behind -p. Agents work in processes of their own, each of which does so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,72 +18,80 @@ import cvat_sdk.auto_annotation as cvataa
 import PIL.Image
 from cvat_sdk import models
 from cvat_sdk.attributes import attribute_value_validator
-from cvat_sdk.masks import encode_mask
 
 from adapters.base import Detections, PredictOptions
 from adapters.errors import PredictorError
 from adapters.frame import Frame
-from adapters.promptable import ASKED_BY_HAND
-from bridge.app import App, open_app
-from bridge.cli.references import named_or_added
+from adapters.promptable import ASKED_BY_HAND, abilities
+from bridge.cvat_functions_by_hand import Interactor, Tracker, mask_points
+from bridge.cvat_session import FunctionFailed, Session, failed
 from bridge.domain import LabelAttribute, Shape, TaskLabel
-from bridge.errors import BridgeError, InvalidRequest
+from bridge.errors import BridgeError
 from bridge.logs import configure_logging
-from bridge.loop_thread import LoopThread
 from bridge.nuclio.functions import patiently
 from bridge.nuclio.items import form_of
 from bridge.outlines import Size
-from bridge.profiles import Named
-from bridge.settings import Settings, load_settings
+from bridge.settings import load_settings
 from bridge.skeleton_drawing import skeleton_svg
 from bridge.words import words_of
 
+_KINDS = {"segment": "interactor", "track": "tracker"}  # a model's ability -> CVAT's word
 _HAS_SCORE = "score" in models.LabeledShapeRequest.attribute_map  # the SDK of older servers has none
 
 
-class FunctionFailed(RuntimeError):
-    """What cvat-cli shows, or an agent reports to CVAT: what is wrong, and what to do."""
-
-
-def create(model: str, config: str = "", data_dir: str = "") -> Detector:
+def create(model: str, config: str = "", data_dir: str = "", kind: str = "") -> Detector | Interactor | Tracker:
     """The function over a model: the name of a profile or a model that is registered, a URL, an id or a folder.
 
     config, data_dir   as hubbridge's options of these names; empty: as usual
+    kind               detector, interactor or tracker, where a model can be several; empty: what it does first
 
     Raises FunctionFailed.
     """
     overrides = {"storage": {"data_dir": data_dir}} if data_dir else {}
-    thread = LoopThread()
     try:
         settings = load_settings(Path(config) if config else None, **overrides)
-        configure_logging(settings.logging.level, settings.logging.format)
-        return Detector(model, settings, thread)
     except BridgeError as error:
-        thread.close()
-        raise _failed(error) from error
+        raise failed(error) from error
+    configure_logging(settings.logging.level, settings.logging.format)
+    session = Session(model, settings)
+    try:
+        return _function(session, kind)
     except BaseException:
-        thread.close()
+        session.close()
         raise
+
+
+def _function(session: Session, kind: str) -> Detector | Interactor | Tracker:
+    named, card = session.named, session.named.model.card
+    kinds = [_KINDS[one] for one in abilities(card) if one in _KINDS]
+    if card.task_type not in ASKED_BY_HAND:
+        kinds = ["detector"]
+    if not kinds or kind not in ("", *kinds):
+        can = f"It can be: {', '.join(kinds)}." if kinds else "cvat-sdk has no functions of that kind."
+        raise FunctionFailed(f"{named.name} is for {card.task_type}. {can}")
+    if (kind or kinds[0]) != "detector" and not hasattr(cvataa, "InteractionFunctionSpec"):
+        raise FunctionFailed("This cvat-sdk knows detectors only: pip install -U cvat-sdk cvat-cli")
+    match kind or kinds[0]:
+        case "interactor":
+            return Interactor(session)
+        case "tracker":
+            return Tracker(session)
+    if card.labels is None and named.profile is None:
+        raise FunctionFailed(
+            f"{named.name} has no labels of its own: it is for {card.task_type}. Make a profile of it, whose labels it "
+            f"looks for: hubbridge profile add NAME --model {named.name} --labels a,b,c"
+        )
+    return Detector(session)
 
 
 class Detector:
     """A ``cvat_sdk.auto_annotation.DetectionFunction``. Label ids count from 1 in the order of the model's labels."""
 
-    def __init__(self, reference: str, settings: Settings, thread: LoopThread) -> None:
-        self._thread = thread
-        self._stack = AsyncExitStack()
-        self._patience_s = settings.jobs.patience_seconds
-        self._most = settings.jobs.max_detections
-        self._groups = 0
-        try:
-            self._service, self._named = thread.run(self._open(reference, settings))
-            self._words = words_of(self._named)
-            self._labels = {label.name: (number, label) for number, label in enumerate(self._words.labels, 1)}
-            self.spec = cvataa.DetectionFunctionSpec(labels=[_label(*entry) for entry in self._labels.values()])
-        except BaseException:
-            thread.run(self._stack.aclose())
-            raise
-        atexit.register(self.close)
+    def __init__(self, session: Session) -> None:
+        self._session, self._named, self._groups = session, session.named, 0
+        self._words = words_of(self._named)
+        self._labels = {label.name: (number, label) for number, label in enumerate(self._words.labels, 1)}
+        self.spec = cvataa.DetectionFunctionSpec(labels=[_label(*entry) for entry in self._labels.values()])
 
     def detect(
         self, context: cvataa.DetectionFunctionContext, image: PIL.Image.Image
@@ -94,9 +101,9 @@ class Detector:
         threshold = self._named.threshold if given is None else given
         try:
             frame = Frame.from_image(context.frame_name or "the image", image)
-            found = self._thread.run(self._ask(frame, threshold))
-        except (BridgeError, PredictorError) as error:
-            raise _failed(error) from error
+        except PredictorError as error:
+            raise failed(error) from error
+        found = self._session.run(self._ask(frame, threshold))
         size = (frame.width, frame.height)
         shapes = self._words.shapes(found, threshold, size, masks_as_polygons=context.conv_mask_to_poly)
         annotations = [self._annotation(shape, size) for shape in shapes]
@@ -105,34 +112,17 @@ class Detector:
 
     def close(self) -> None:
         """Let the model and the database go; at the latest at the interpreter's end."""
-        if self._thread.closed:
-            return
-        atexit.unregister(self.close)
-        self._thread.run(self._stack.aclose())
-        self._thread.close()
-
-    async def _open(self, reference: str, settings: Settings) -> tuple[App, Named]:
-        service = await self._stack.enter_async_context(open_app(settings))
-        named = await named_or_added(service, reference)
-        card = named.model.card
-        if card.task_type in ASKED_BY_HAND or (card.labels is None and named.profile is None):
-            raise InvalidRequest(
-                f"{named.name} has no labels of its own: it is for {card.task_type}.",
-                hint="Make a profile of it, whose labels it looks for: hubbridge profile add NAME --model "
-                f"{named.name} --labels a,b,c"
-                if card.labels is None and card.task_type not in ASKED_BY_HAND
-                else "Take a model that finds things by itself.",
-            )
-        return service, named
+        self._session.close()
 
     async def _ask(self, frame: Frame, threshold: float) -> Detections:
-        options = PredictOptions(threshold, self._named.prompts, self._most)
+        service = self._session.service
+        options = PredictOptions(threshold, self._named.prompts, service.settings.jobs.max_detections)
 
         async def once() -> Detections:
-            async with self._service.registry.batcher(self._named.model) as batcher:
+            async with service.registry.batcher(self._named.model) as batcher:
                 return await batcher.predict(frame, options)
 
-        return await patiently(once, asyncio.get_running_loop().time() + self._patience_s)
+        return await patiently(once, asyncio.get_running_loop().time() + service.settings.jobs.patience_seconds)
 
     def _annotation(self, shape: Shape, size: Size) -> cvataa.DetectionAnnotation | None:
         number, label = self._labels[shape.label]
@@ -152,9 +142,8 @@ class Detector:
             more["rotation"] = form["rotation"]
         points = form["points"]
         if shape.type == "mask":
-            bits, box = form["_bits"]
-            height, width = bits.shape
-            points = [*encode_mask(bits.astype(bool), [0, 0, width, height])[:-4], *box]
+            bits, (left, top, *_) = form["_bits"]
+            points = mask_points(bits, left, top)
         return cvataa.shape(number, type=shape.type, points=[float(value) for value in points], **more)
 
 
@@ -192,7 +181,3 @@ def _attribute(number: int, attribute: LabelAttribute) -> models.AttributeReques
     except ValueError:
         return cvataa.text_attribute_spec(attribute.name, number)
     return made
-
-
-def _failed(error: BridgeError | PredictorError) -> FunctionFailed:
-    return FunctionFailed(f"{error.message} {error.hint}".strip())

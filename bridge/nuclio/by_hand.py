@@ -102,7 +102,7 @@ class Interactor(ByHandFunction):
     type: ClassVar[FunctionType] = "interactor"
     version: ClassVar[int] = 2  # the page takes a mask, and makes the polygon itself
     annotations: ClassVar[dict[str, str]] = {
-        "min_pos_points": "1",
+        "min_pos_points": "0",  # else a box by itself is not sent before a click has followed it
         "min_neg_points": "0",
         "startswith_box_optional": "true",
         "help_message": _HELP,

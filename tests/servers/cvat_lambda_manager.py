@@ -129,6 +129,8 @@ class LambdaManager:
     ) -> dict[str, Any]:
         """A click in the interactor tool. Newer versions send the box by itself; 2.15 knows none without a flag."""
         function = self.get(function_id)
+        if len(positive) < int(function.annotations.get("min_pos_points", 1)):
+            raise CvatFails("the page sends nothing before there are so many points, whether there is a box or not")
         body: dict[str, Any] = {"image": base64.b64encode(image).decode(), "pos_points": [list(p) for p in positive]}
         body |= {"neg_points": [list(p) for p in negative], "obj_bbox": None}
         if self.newer and box is not None:

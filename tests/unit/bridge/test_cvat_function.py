@@ -23,7 +23,8 @@ from adapters import providers
 from adapters.errors import AccessDenied
 from adapters.references import LocalFolder
 from bridge.app import open_app
-from bridge.cvat_function import Detector, FunctionFailed, create
+from bridge.cvat_function import Detector, create
+from bridge.cvat_session import FunctionFailed
 from bridge.settings import load_settings
 from bridge.task_labels import parse_labels
 from tests.unit.bridge.nuclio.every_shape import JOINTS, LABELS, SHAPE_TYPES, TROUBLES

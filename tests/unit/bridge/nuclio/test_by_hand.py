@@ -58,8 +58,9 @@ def test_each_model_is_listed_as_what_it_can_do_and_none_as_a_detector(cvat: Lam
     }
     assert all(function.labels == [] for function in found.values())
     sam = found["sam"].annotations
-    assert (sam["version"], sam["min_pos_points"], sam["min_neg_points"]) == ("2", "1", "0")
+    assert (sam["version"], sam["min_pos_points"], sam["min_neg_points"]) == ("2", "0", "0")
     assert "startswith_box" not in sam  # any text of the flag would be true
+    assert sam["startswith_box_optional"] == "true"
     for name in ("sam.interactor", "sam.tracker", "tracker.tracker", "reid.reid"):
         with pytest.raises(CvatFails, match="404"):
             cvat.get(name)
@@ -67,7 +68,10 @@ def test_each_model_is_listed_as_what_it_can_do_and_none_as_a_detector(cvat: Lam
 
 @pytest.mark.parametrize("model", ["sam", "sam2"])
 def test_a_click_is_the_crop_of_a_mask_within_the_picture(cvat: LambdaManager, model: str) -> None:
-    answer = cvat.interact(model, picture(size=(90, 60)), [[45, 30]], [[2, 2]], box=[[10, 10], [80, 50]])
+    click = [[45, 30]]
+    if cvat.newer:  # a box by itself
+        cvat.interact(model, picture(size=(90, 60)), [], box=[[10, 10], [80, 50]])
+    answer = cvat.interact(model, picture(size=(90, 60)), click, [[2, 2]], box=[[10, 10], [80, 50]])
     left, top, right, bottom = answer["bounds"]
     mask = np.array(answer["mask"])
     assert mask.shape == (bottom - top + 1, right - left + 1)
