@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ async def test_metrics_count_requests_frames_jobs_and_models(api: Api) -> None:
     assert 'hubbridge_http_requests_total{method="POST",route="/v1/tasks",status="201"} 1.0' in text
     assert 'hubbridge_http_requests_total{method="any",route="unknown",status="404"} 1.0' in text
     assert 'route="/v1/jobs/{job_id}"' in text
+
+
+@pytest.fixture(autouse=True)
+def every_line() -> Iterator[None]:
+    """Lines of every severity, whatever a command that ran in this process before has chosen."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.mark.parametrize("given", ["abc-1.2:3", "", "a b", "x" * 65, "a\tb"])
