@@ -50,6 +50,11 @@ def skeleton_svg(sublabels: Sequence[str], *, with_ids: bool = False) -> str:
     return "".join(parts)
 
 
+def bones(sublabels: Sequence[str]) -> list[tuple[int, int]]:
+    """The pairs of points that a line joins, by their places; none where they are not a person's joints."""
+    return _layout(sublabels)[1]
+
+
 def _layout(sublabels: Sequence[str]) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
     """Each point's place, and the pairs of points that a line joins."""
     names = [_joint(name) for name in sublabels]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.promptable import ASKED_BY_HAND
+from adapters.promptable import ASKED_BY_HAND, abilities
 from bridge.domain import Model
 from bridge.web.answers import DownloadAnswer, ModelAnswer
 from bridge.web.pages.call import Older, PageCall
@@ -47,10 +47,18 @@ async def show_model(call: PageCall) -> Page:
         "download": download,
         "place": _place(model),
         "by_hand": model.card.task_type in ASKED_BY_HAND,
+        "tried_by": _tried_by(model),
         "source": SOURCES.get(model.card.provider, model.card.provider),
         "props": props,
     }
     return Page("model.html", model.name, "models", values)
+
+
+def _tried_by(model: Model) -> str | None:
+    """How its page tries it on an image. None of those that need more than one frame."""
+    if model.card.task_type not in ASKED_BY_HAND:
+        return "predict"
+    return "segment" if "segment" in abilities(model.card) else None
 
 
 def _place(model: Model) -> str:

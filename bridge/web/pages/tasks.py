@@ -7,6 +7,7 @@ from pydantic import Field
 from adapters.promptable import ASKED_BY_HAND
 from bridge import formats
 from bridge.domain import LABEL_TYPES, Model, Task
+from bridge.skeleton_drawing import bones
 from bridge.statistics import Statistics
 from bridge.task_labels import labels_as_json
 from bridge.web.answers import JobAnswer, ModelAnswer, TaskAnswer
@@ -105,6 +106,7 @@ async def annotate(call: PageCall) -> Page:
         "task": _shown(task),
         "models": [ModelAnswer.of(model).model_dump(mode="json") for model in models],
         "model": chosen,
+        "bones": _bones(task),
     }
     return Page("annotate.html", "Automatic annotation", "tasks", {"task": task, "models": models, "props": props})
 
@@ -118,6 +120,11 @@ def _shown(task: Task) -> dict[str, object]:
     return TaskAnswer.of(task).model_dump(mode="json")
 
 
+def _bones(task: Task) -> dict[str, list[tuple[int, int]]]:
+    """Label -> the points of its skeleton that a line joins."""
+    return {label.name: bones(label.sublabels) for label in task.labels if label.sublabels}
+
+
 async def show_frame(call: PageCall) -> Page:
     query = call.query(ViewerQuery)
     task = await call.service.tasks.get(call.ids["task_id"])
@@ -126,6 +133,7 @@ async def show_frame(call: PageCall) -> Page:
     job = await call.service.jobs.get(query.job) if query.job is not None else None
     props = {
         "task": _shown(task),
+        "bones": _bones(task),
         "number": frame.number,
         "job": None if job is None else JobAnswer.of(job).model_dump(mode="json"),
         "jobs": [{"id": one.id, "model": one.resolved["model"], "undone": one.undone_at is not None} for one in jobs],

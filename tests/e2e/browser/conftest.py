@@ -47,8 +47,9 @@ def need(there: object, what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One for each file: while Playwright is there its event loop runs in this thread, and no asynchronous test can."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     need(program, "Chromium is not installed: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:

@@ -93,6 +93,19 @@ def test_pages_fit(chromium: Any, filled: ServerProcess, width: int) -> None:
             assert needed <= width, f"{path} needs {needed} pixels"
 
 
+def test_lists_are_read_without_scrolling_sideways_on_a_telephone(chromium: Any, filled: ServerProcess) -> None:
+    with visit(chromium, filled) as site:
+        site.page.set_viewport_size({"width": 400, "height": 800})
+        for path in ("/jobs", "/models"):
+            site.goto(path)
+            site.page.wait_for_load_state("networkidle")
+            scrolls = "(box) => box.scrollWidth > box.clientWidth"
+            assert not site.page.locator(".table-scroll").evaluate(scrolls), path
+            title = site.page.locator("td .title").first.bounding_box()
+            assert title["height"] < 40, f"{path}: a short name is broken into {title['height']} pixels"
+        site.expect('td[data-name="State"] .badge').to_be_visible()
+
+
 def test_the_theme_is_kept_and_changes_by_a_key(chromium: Any, filled: ServerProcess) -> None:
     with visit(chromium, filled, color_scheme="light") as site:
         page = site.page

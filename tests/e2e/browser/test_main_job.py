@@ -114,7 +114,7 @@ def match_and_preview(site: Site) -> None:
 def draw_a_region(site: Site) -> None:
     page = site.page
     page.get_by_role("button", name="Draw a region").click()
-    page.wait_for_function("document.querySelector('#region-canvas').style.aspectRatio")  # the frame is there
+    site.expect("#region-canvas").to_have_attribute("style", re.compile("aspect-ratio"))  # the frame is there
     box = page.locator("#region-canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     page.mouse.down()

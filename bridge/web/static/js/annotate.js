@@ -9,7 +9,7 @@ import { attempt, confirm, failed, toast, toastOnNextPage } from "./messages.js"
 import { Prompting } from "./prompting.js";
 import { RegionDialog } from "./region.js";
 
-const { task, models, model: first } = props();
+const { task, models, model: first, bones } = props();
 const colors = Object.fromEntries(task.labels.map((label) => [label.name, label.color]));
 const PREVIEWED = 3;
 let model = null;
@@ -166,7 +166,7 @@ function previewed(frame) {
   const view = new FrameView(canvas, { zoomable: false });
   view.setSize(frame.width, frame.height);
   view.setImage(`/v1/tasks/${task.id}/frames/${frame.number}/image?width=900`).then(() => view.setSize(frame.width, frame.height), () => undefined);
-  view.setShapes(frame.shapes.map((shape) => ({ ...shape, color: colors[shape.label] })));
+  view.setShapes(frame.shapes.map((shape) => ({ ...shape, color: colors[shape.label], bones: bones[shape.label] })));
   return h("figure", {}, canvas, h("figcaption", {}, h("span", {}, frame.name), h("span", { class: "number" }, frame.error ?? many(frame.shapes.length, "shape"))));
 }
 

@@ -193,11 +193,9 @@ export class FrameView {
       context.globalAlpha = lit ? 1 : 0.85;
       context.drawImage(maskPicture(ready, color), mask.x, mask.y);
     } else if (path) {
-      if (shape.type !== "polyline") {
-        context.fillStyle = color;
-        context.globalAlpha = lit ? 0.38 : FILL[shape.type] ?? 0.1;
-        context.fill(path);
-      }
+      context.fillStyle = color;
+      context.globalAlpha = lit ? 0.38 : FILL[shape.type] ?? 0.1;
+      context.fill(path);
       context.globalAlpha = 1;
       context.lineJoin = "round";
       context.strokeStyle = lit ? "#ffffff" : "rgba(0, 0, 0, 0.45)";
@@ -211,7 +209,7 @@ export class FrameView {
     context.globalAlpha = 1;
   }
 
-  paintDots({ shape, dots, box }, scale, lit) {
+  paintDots({ shape, dots, bones, box }, scale, lit) {
     const { context } = this;
     if (shape.type === "skeleton" && box) {
       context.setLineDash([4 / scale, 4 / scale]);
@@ -220,6 +218,14 @@ export class FrameView {
       context.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
       context.setLineDash([]);
     }
+    context.beginPath();
+    for (const [from, to] of bones) {
+      context.moveTo(from[0], from[1]);
+      context.lineTo(to[0], to[1]);
+    }
+    context.strokeStyle = shape.color;
+    context.lineWidth = (lit ? 3.5 : 2.2) / scale;
+    context.stroke();
     for (const [x, y] of dots) {
       context.beginPath();
       context.arc(x, y, (lit ? 5.5 : 4) / scale, 0, 2 * Math.PI);

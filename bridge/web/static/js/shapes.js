@@ -3,9 +3,10 @@ import { decodeMask } from "./rle.js";
 
 const scratch = document.createElement("canvas").getContext("2d");
 
-// { shape, path, dots, box: [x1, y1, x2, y2] | null, area, mask, picture }
+// shape.bones: pairs of a skeleton's points that a line joins, by their places.
+// { shape, path, dots, bones, box: [x1, y1, x2, y2] | null, area, mask, picture }
 export function prepare(shape) {
-  const ready = { shape, path: null, dots: [], box: null, area: Infinity, mask: null };
+  const ready = { shape, path: null, dots: [], bones: [], box: null, area: Infinity, mask: null };
   const points = shape.points;
   if (shape.type === "rectangle") {
     const [x1, y1, x2, y2] = points;
@@ -21,11 +22,12 @@ export function prepare(shape) {
     ready.path.ellipse(x, y, rx, ry, (shape.rotation * Math.PI) / 180, 0, 2 * Math.PI);
     const reach = Math.max(rx, ry);
     ready.box = shape.rotation ? [x - reach, y - reach, x + reach, y + reach] : [x - rx, y - ry, x + rx, y + ry];
-  } else if (shape.type === "points" || shape.type === "skeleton" || shape.type === "polyline") {
-    const step = shape.type === "skeleton" ? 3 : 2;
-    ready.dots = pairs(points, step).filter((point) => step === 2 || point[2] > 0);
+  } else if (shape.type === "points" || shape.type === "skeleton") {
+    const dots = pairs(points, shape.type === "skeleton" ? 3 : 2);
+    const isThere = (dot) => dot !== undefined && (dot.length === 2 || dot[2] > 0);
+    ready.dots = dots.filter(isThere);
     ready.box = ready.dots.length ? boxOf(ready.dots) : null;
-    if (shape.type === "polyline") ready.path = open(ready.dots);
+    ready.bones = (shape.bones ?? []).map((ends) => ends.map((at) => dots[at])).filter((ends) => ends.every(isThere));
   } else if (shape.type === "mask" && shape.rle) {
     ready.mask = decodeMask(shape.rle);
     if (ready.mask) ready.box = [ready.mask.x, ready.mask.y, ready.mask.x + ready.mask.width, ready.mask.y + ready.mask.height];
@@ -46,14 +48,9 @@ function turned(corners, cx, cy, degrees) {
   return corners.map(([x, y]) => [cx + (x - cx) * cos - (y - cy) * sin, cy + (x - cx) * sin + (y - cy) * cos]);
 }
 
-function open(corners) {
+function closed(corners) {
   const path = new Path2D();
   corners.forEach(([x, y], index) => (index ? path.lineTo(x, y) : path.moveTo(x, y)));
-  return path;
-}
-
-function closed(corners) {
-  const path = open(corners);
   path.closePath();
   return path;
 }
@@ -94,7 +91,7 @@ export function isHit(ready, x, y, reach) {
     const [column, row] = [Math.floor(x) - ready.mask.x, Math.floor(y) - ready.mask.y];
     return column >= 0 && row >= 0 && column < ready.mask.width && row < ready.mask.height && ready.mask.bits[row * ready.mask.width + column] === 1;
   }
-  if (ready.dots.length && !ready.path) return ready.dots.some(([dx, dy]) => Math.hypot(dx - x, dy - y) <= reach * 2) || ready.shape.type === "skeleton";
+  if (ready.dots.length) return ready.dots.some(([dx, dy]) => Math.hypot(dx - x, dy - y) <= reach * 2) || ready.shape.type === "skeleton";
   scratch.lineWidth = reach * 2;
-  return scratch.isPointInStroke(ready.path, x, y) || (ready.shape.type !== "polyline" && scratch.isPointInPath(ready.path, x, y));
+  return scratch.isPointInStroke(ready.path, x, y) || scratch.isPointInPath(ready.path, x, y);
 }

@@ -70,7 +70,7 @@ async function load(wanted, { keepView = false } = {}) {
 
 const least = () => Number($("#score-filter").value);
 const isShown = (shape) => !hidden.has(shape.label) && (shape.score === null || shape.score >= least());
-const colored = (shapes) => shapes.filter(isShown).map((shape) => ({ ...shape, color: colors[shape.label] ?? "#888888" }));
+const colored = (shapes) => shapes.filter(isShown).map((shape) => ({ ...shape, color: colors[shape.label] ?? "#888888", bones: given.bones[shape.label] }));
 
 function show() {
   after.setShapes(colored(frame.shapes));

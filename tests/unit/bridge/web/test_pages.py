@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import ClientSession, CookieJar
 
-from adapters.promptable import SEGMENT
+from adapters.promptable import SEGMENT, TRACK
 from bridge import web
 from bridge.domain import JobSpec, Scope
 from bridge.store import Store
@@ -316,7 +316,13 @@ async def test_a_model_that_is_asked_by_hand_is_offered_for_no_task(api: Api) ->
     async with registry.store.write() as connection:
         sam = await model_rows.add_model(connection, "clicks", card)
     shown = await page(api, f"/models/{sam.id}")
-    assert [a for tag, a in shown.found if a.get("id") == "drop" and "hidden" in a]
+    assert [a["src"] for tag, a in shown.found if a.get("src", "").endswith("/try-segment.js")]
     assert "works with a person at hand" in "".join(shown.text)
+    async with registry.store.write() as connection:
+        tracker = await model_rows.add_model(
+            connection, "follows", replace(card, task_type=TRACK, reference="hf://x/t")
+        )
+    shown = await page(api, f"/models/{tracker.id}")
+    assert not [a for tag, a in shown.found if a.get("id") == "drop"], "one image is not enough to follow something"
     offered = await page(api, f"/tasks/{ids['task_id']}/annotate")
     assert [a["value"] for tag, a in offered.found if tag == "option" and a.get("value") == str(sam.id)] == []
