@@ -83,6 +83,11 @@ class Tasks:
         async with self.store.read() as connection:
             return await rows.list_tasks(connection, after=after, before=before, most=most, named=named)
 
+    async def remote(self, *, before: int, most: int) -> list[Task]:
+        """Those that live in another tool, the newest first."""
+        async with self.store.read() as connection:
+            return await rows.list_tasks(connection, before=before, most=most, remote=True)
+
     async def names(self, task_ids: Iterable[int]) -> dict[int, str]:
         """Id -> name, of those that exist."""
         async with self.store.read() as connection:
@@ -120,7 +125,8 @@ class Tasks:
             async with self.store.write() as connection:
                 known = await rows.frame_names(connection, task_id) if skip_known else {}
                 again = [frame for frame in found.frames if frame.name in known]
-                found = replace(found, frames=[frame for frame in found.frames if frame.name not in known])
+                fresh = [frame for frame in found.frames if frame.name not in known]
+                found = replace(found, frames=fresh, known=len(again))
                 self._check_room(await rows.get_task(connection, task_id), len(found.frames))
                 await rows.add_frames(connection, task_id, found.frames)
         except BaseException:

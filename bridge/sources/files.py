@@ -74,11 +74,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """``frames`` in natural order of each given path, ``rejected`` by name, ``skipped``: files that are no images."""
+    """``frames`` in natural order of each given path, ``rejected`` by name, ``skipped``: files that are no images.
+
+    ``known``: frames left out, for the task has some of their names.
+    """
 
     frames: list[NewFrame] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     skipped: int = 0
+    known: int = 0
 
 
 @dataclass(frozen=True, slots=True)

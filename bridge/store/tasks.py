@@ -94,16 +94,19 @@ async def list_tasks(
     before: int | None = None,
     most: int | None = None,
     named: str = "",
+    remote: bool = False,
 ) -> list[Task]:
     """In the order of their ids, those behind ``after``; with ``before`` the newest first, those older than that.
 
-    ``named``: only those whose name holds this text.
+    ``named``: only those whose name holds this text. ``remote``: only those that live in another tool.
     """
     query = sa.select(tasks).where(tasks.c.id > after).order_by(tasks.c.id).limit(most)
     if before is not None:
         query = sa.select(tasks).where(tasks.c.id < before).order_by(tasks.c.id.desc()).limit(most)
     if named:
         query = query.where(tasks.c.name.icontains(named, autoescape=True))
+    if remote:
+        query = query.where(tasks.c.remote_kind.is_not(None))
     return await _tasks(connection, query)
 
 

@@ -251,6 +251,7 @@ class FramesAdded(Answer):
     added: int
     rejected: list[RejectedFile] = Field(description="Files that should have been images and are none.")
     skipped: int = Field(description="Files passed over, for their ending marks no image.")
+    known: int = Field(description="Frames left out, for the task has some of their names; with skip_known alone.")
 
 
 class AnnotatedFrame(FrameAnswer):

@@ -54,7 +54,9 @@ async def add_frames(call: Call[UploadQuery, Nothing]) -> FramesAdded:
         found = await _add_uploaded(call, task)
     rejected = [RejectedFile.of(entry) for entry in found.rejected]
     count = (await call.service.tasks.get(task.id)).frame_count
-    return FramesAdded(frame_count=count, added=len(found.frames), rejected=rejected, skipped=found.skipped)
+    return FramesAdded(
+        frame_count=count, added=len(found.frames), rejected=rejected, skipped=found.skipped, known=found.known
+    )
 
 
 async def _add_uploaded(call: Call[UploadQuery, Nothing], task: Task) -> Collected:
@@ -81,7 +83,7 @@ async def _add_uploaded(call: Call[UploadQuery, Nothing], task: Task) -> Collect
 
 
 def _check_some(found: Collected) -> None:
-    if not found.frames and (found.rejected or found.skipped):
+    if not found.frames and not found.known and (found.rejected or found.skipped):
         reasons = "; ".join(entry.reason for entry in found.rejected[:3])
         raise InvalidRequest(
             "Nothing of what was given is an image or a video.",

@@ -16,12 +16,16 @@ KINDS = {
     "cvat": "CVAT",
     "label-studio": "Label Studio",
 }
+REMOTE_SHOWN = 10
 ENGINES = {"ONNX Runtime": "onnxruntime", "PyTorch": "torch", "transformers": "transformers", "OpenVINO": "openvino"}
 
 
 async def show_settings(call: PageCall) -> Page:
     settings, registry = call.service.settings, call.service.registry
+    elsewhere = await call.service.tasks.remote(before=2**63 - 1, most=REMOTE_SHOWN + 1)
     values = {
+        "elsewhere": elsewhere[:REMOTE_SHOWN],
+        "more_elsewhere": len(elsewhere) > REMOTE_SHOWN,
         "connections": await registry.connections(),
         "from_environment": sorted(registry.environment_secrets),
         "kinds": KINDS,

@@ -94,6 +94,13 @@ def test_wrong_files_are_named(site: Site, tmp_path: Path) -> None:
     site.at(r"/tasks/1$")
     site.expect("#toasts").to_contain_text("1 frame added, 1 file refused")
     site.expect("#toasts").to_contain_text("broken.jpg")
+    page.get_by_role("button", name="Add images").click()
+    page.locator("[data-files]").set_input_files([STREET / "images" / f"street_{n:02}.jpg" for n in (0, 1)])
+    page.locator("[data-files]").set_input_files(STREET / "images" / "street_01.jpg")
+    site.expect("[data-summary]").to_contain_text("1 left out: a file of that name is chosen already")
+    page.locator("#add-send").click()
+    site.expect("#toasts").to_contain_text("1 frame added.")
+    site.expect("#toasts").to_contain_text("1 frame left out: the task has some of that name")
 
 
 def test_a_wrong_annotation_file_and_a_later_job(site: Site, tmp_path: Path) -> None:

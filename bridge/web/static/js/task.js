@@ -59,12 +59,13 @@ $("#add-form").addEventListener("submit", (event) => {
   event.preventDefault();
   busy($("#add-send"), async () => {
     try {
-      const sums = { added: 0, skipped: 0, rejected: [] };
+      const sums = { added: 0, known: 0, rejected: [] };
       const answers = [];
       if (upload.files.length) answers.push(await upload.sendTo(task.id));
       if (paths().length) answers.push(await post(`/v1/tasks/${task.id}/frames?skip_known=true`, { server_paths: paths() }));
       for (const answer of answers) {
         sums.added += answer.added;
+        sums.known += answer.known;
         sums.rejected.push(...answer.rejected);
       }
       const { title, options } = summary(sums);

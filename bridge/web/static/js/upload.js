@@ -1,7 +1,7 @@
 // Choosing images, folders and zips, by hand or by drag and drop, and sending them in portions.
 import { ApiError, send } from "./api.js";
 import { $, h } from "./dom.js";
-import { bytes, many } from "./format.js";
+import { bytes, many, number } from "./format.js";
 import { failed } from "./messages.js";
 
 const PORTION_BYTES = 64 * 2 ** 20;
@@ -14,6 +14,7 @@ export class Upload {
   constructor(root = $("[data-upload]")) {
     this.root = root;
     this.files = []; // { file, name }
+    this.passed = this.twice = 0; // files that are none of ours, and those whose name was chosen already
     const part = (name) => $(`[data-${name}]`, root);
     part("choose-files").addEventListener("click", () => part("files").click());
     part("choose-folder").addEventListener("click", () => part("folder").click());
@@ -35,8 +36,7 @@ export class Upload {
       this.add(await dropped(event.dataTransfer));
     });
     part("clear").addEventListener("click", () => {
-      this.files = [];
-      this.show();
+      this.forget();
     });
   }
 
@@ -45,8 +45,18 @@ export class Upload {
     const taken = found.filter(({ name }) => TAKEN.test(name));
     if (wrong.length && !taken.length) failed({ message: `${wrong[0].name} is no image, no zip and no video.`, hint: "Images (JPEG, PNG, WebP, BMP, GIF, TIFF), zips of images and videos are taken." });
     const known = new Set(this.files.map((each) => each.name));
-    this.files.push(...taken.filter((each) => !known.has(each.name)));
-    this.passed = wrong.length;
+    for (const each of taken) {
+      if (known.has(each.name)) this.twice++;
+      else this.files.push(each);
+      known.add(each.name);
+    }
+    this.passed += wrong.length;
+    this.show();
+  }
+
+  forget() {
+    this.files = [];
+    this.passed = this.twice = 0;
     this.show();
   }
 
@@ -54,7 +64,10 @@ export class Upload {
     const list = $("[data-list]", this.root);
     $("[data-chosen]", this.root).hidden = !this.files.length;
     const size = this.files.reduce((sum, each) => sum + each.file.size, 0);
-    $("[data-summary]", this.root).textContent = `${many(this.files.length, "file")}, ${bytes(size)}${this.passed ? `; ${many(this.passed, "other file")} passed over` : ""}`;
+    const facts = [`${many(this.files.length, "file")}, ${bytes(size)}`];
+    if (this.passed) facts.push(`${many(this.passed, "other file")} passed over`);
+    if (this.twice) facts.push(`${number(this.twice)} left out: a file of that name is chosen already`);
+    $("[data-summary]", this.root).textContent = facts.join("; ");
     list.replaceChildren(
       ...this.files.slice(0, SHOWN).map((each) => h("li", {}, h("span", {}, each.name), h("span", { class: "faint nowrap number" }, bytes(each.file.size)))),
       ...(this.files.length > SHOWN ? [h("li", {}, h("span", { class: "faint" }, `and ${this.files.length - SHOWN} more`))] : []),
@@ -69,7 +82,7 @@ export class Upload {
     const box = $("[data-progress]", this.root);
     const [bar, text] = [$("progress", box), $("[data-progress-text]", box)];
     box.hidden = false;
-    const sums = { added: 0, skipped: 0, rejected: [] };
+    const sums = { added: 0, known: 0, rejected: [] };
     const step = Math.max(1, Math.floor(Number($("#video-step").value) || 1));
     let sent = 0;
     try {
@@ -85,7 +98,7 @@ export class Upload {
         try {
           const answer = await send(`/v1/tasks/${taskId}/frames?skip_known=true&step=${step}`, form, { onProgress: show });
           sums.added += answer.added;
-          sums.skipped += answer.skipped;
+          sums.known += answer.known;
           sums.rejected.push(...answer.rejected);
         } catch (error) {
           if (!(error instanceof ApiError) || error.code !== "no_images" || portion.length === this.files.length) throw error;
@@ -96,8 +109,7 @@ export class Upload {
     } finally {
       box.hidden = true;
     }
-    this.files = [];
-    this.show();
+    this.forget();
     return sums;
   }
 }
@@ -140,9 +152,10 @@ async function walk(entry, found) {
 }
 
 // What an upload came to, as a message.
-export function summary({ added, rejected }) {
-  if (!rejected.length) return { title: `${many(added, "frame")} added.`, options: { kind: "good" } };
+export function summary({ added, known, rejected }) {
+  const text = known ? `${many(known, "frame")} left out: the task has some of that name. ` : "";
+  if (!rejected.length) return { title: `${many(added, "frame")} added.`, options: { kind: added ? "good" : "", text } };
   const names = rejected.slice(0, 4).map((each) => `${each.name}: ${each.reason}`).join(" ");
-  return { title: `${many(added, "frame")} added, ${many(rejected.length, "file")} refused.`, options: { kind: "bad", text: names } };
+  return { title: `${many(added, "frame")} added, ${many(rejected.length, "file")} refused.`, options: { kind: "bad", text: text + names } };
 }
 

@@ -47,7 +47,7 @@ async def test_images_keep_the_paths_that_they_were_sent_with(api: Api) -> None:
     task = await api.task()
     files = {"b/10.png": picture(1), "b/9.png": picture(2), "a.jpg": picture(3, "JPEG"), "b\\c/x.png": picture(4)}
     answer = await api.upload(task["id"], files)
-    assert answer == {"frame_count": 4, "added": 4, "rejected": [], "skipped": 0}
+    assert answer == {"frame_count": 4, "added": 4, "rejected": [], "skipped": 0, "known": 0}
     assert await names(api, task["id"]) == ["a.jpg", "b/9.png", "b/10.png", "b/c/x.png"]
 
 
@@ -87,7 +87,11 @@ async def test_a_second_upload_of_a_name_is_refused_or_passed_over_and_leaves_no
     assert answer["error"]["code"] == "conflict"
     assert await names(api, task["id"]) == ["000.png"]
     assert left_on_disk(api) == before
-    assert (await api.upload(task["id"], both, query="?skip_known=true"))["added"] == 1
+    answer = await api.upload(task["id"], both, query="?skip_known=true")
+    assert (answer["added"], answer["known"]) == (1, 1)
+    again = await api.upload(task["id"], {"000.png": picture(1), "bad.png": b"text"}, query="?skip_known=true")
+    assert (again["added"], again["known"]) == (0, 1), "an image was among them, if one that is there"
+    assert [entry["name"] for entry in again["rejected"]] == ["bad.png"]
 
 
 async def test_two_files_of_one_name_are_both_kept(api: Api) -> None:
@@ -304,7 +308,7 @@ async def test_frames_of_a_video_are_uploaded_chosen_and_shown(api: Api) -> None
     task = await api.task()
     body = make_video(api.folder / "made.mp4", frames=30).read_bytes()
     answer = await api.upload(task["id"], {"clip.mp4": body, "a.png": picture(1)}, query="?start=5&stop=26&step=10")
-    assert answer == {"frame_count": 4, "added": 4, "rejected": [], "skipped": 0}
+    assert answer == {"frame_count": 4, "added": 4, "rejected": [], "skipped": 0, "known": 0}
     assert await names(api, task["id"]) == ["a.png", "clip_000005", "clip_000015", "clip_000025"]
     tags = set()
     for number, shown in enumerate((5, 15, 25), 1):

@@ -115,6 +115,22 @@ async def test_what_people_wrote_stays_text(api: Api) -> None:
             assert HOSTILE in "".join(elements.text), path
 
 
+async def test_settings_list_what_is_connected_elsewhere_and_nothing_of_here(api: Api) -> None:
+    await filled(api)
+    assert "Connected tasks" not in "".join((await page(api, "/settings")).text)
+    address = "https://studio.example.com/projects/7"
+    async with api.server.state.service.store.write() as connection:
+        for number in range(12):
+            values = {"name": f"project {number}", "remote_kind": "label-studio", "remote_ref": f"{address}{number}"}
+            await connection.execute(sa.insert(tasks).values(created_at=time.time(), **values))
+    shown = "".join((await page(api, "/settings")).text)
+    assert f"Label Studio · {address}11" in shown
+    assert "project 2" in shown
+    assert "project 1\n" not in shown, "the newest ten"
+    assert "Older ones" in shown
+    assert "street" not in shown
+
+
 async def test_a_task_elsewhere_is_offered_where_the_service_takes_one(api: Api) -> None:
     elements = await page(api, "/tasks/new")
     offered = [tag for tag, attributes in elements.found if attributes.get("id") == "remote-form"]
