@@ -121,7 +121,7 @@ class Cvat:
         if secret is None:
             raise Forbidden(
                 f"No account at the CVAT of {address.host} is known.",
-                hint=f"Store one: hubbridge connection add cvat --host {address.host}",
+                hint=f"Store one on the page Settings, or: hubbridge connection add cvat --host {address.host}",
                 code="no_account",
             )
         policy = HttpPolicy(self.access.http.allowed_hosts | {address.host})

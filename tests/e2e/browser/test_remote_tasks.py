@@ -78,7 +78,7 @@ def test_a_task_in_cvat(site: Site, cvat: CvatServer) -> None:
     page, address = site.page, f"http://127.0.0.1:{cvat.port}/tasks/42"
     site.expected.append("/v1/tasks")  # what is refused is an error of the browser's console, too
     connect(site, address)
-    site.expect(".toast.bad").to_contain_text("token")
+    site.expect(".toast.bad").to_contain_text("on the page Settings")
     site.expected.clear()
     store_token(site, "cvat", f"127.0.0.1:{cvat.port}", TOKEN)
     connect(site, address)

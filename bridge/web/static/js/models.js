@@ -5,6 +5,8 @@ import { bytes, many } from "./format.js";
 import { shortcut } from "./keys.js";
 import { attempt, toastOnNextPage } from "./messages.js";
 
+const ENGINES = { onnxruntime: "ONNX Runtime", transformers: "PyTorch", openvino: "OpenVINO" };
+
 // --- the list ---
 
 function filter() {
@@ -125,7 +127,7 @@ function showCard(card) {
   const facts = [
     ["Task type", card.task_type],
     ["Makes", card.shape_types.join(", ")],
-    ["Runs", card.engine === "hosted" ? "at its host" : `here, ${card.engine}`],
+    ["Runs", card.engine === "hosted" ? "at its host" : `here, ${ENGINES[card.engine] ?? card.engine}`],
     ["Licence", card.licence ?? "not stated"],
     ["Download", card.engine === "hosted" ? "none" : card.weights_bytes ? bytes(card.weights_bytes) : "size unknown"],
     ["Revision", card.revision.slice(0, 12)],
