@@ -438,10 +438,11 @@ class Undone:
 class Intent:
     """What a job is about to change in another tool: committed before the tool is asked, gone when all is known.
 
-    part       the piece of the remote task that one request writes to, such as a CVAT job; empty where there is one
-    purpose    write, or undo
-    frames     whose ledger rows wait for it
-    body       the change in the words of that tool, with whatever is needed to find out whether it has happened
+    part        the piece of the remote task that one request writes to, such as a CVAT job; empty where there is one
+    purpose     write, or undo
+    frames      whose ledger rows wait for it
+    body        the change in the words of that tool, with whatever is needed to find out whether it has happened
+    created_at  when it was made, or when a request for it was last sent
     """
 
     id: int

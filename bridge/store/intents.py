@@ -68,6 +68,11 @@ def _intent(row: sa.Row[Any]) -> Intent:
     )
 
 
+async def note_sent(connection: AsyncConnection, intent_id: int) -> None:
+    """A request for it is about to be sent: how long that may be at work is counted from now on."""
+    await connection.execute(sa.update(intents).where(intents.c.id == intent_id).values(created_at=time.time()))
+
+
 async def complete_intent(connection: AsyncConnection, intent_id: int) -> None:
     """Belongs into the transaction that stores what has come of it."""
     await connection.execute(sa.delete(intents).where(intents.c.id == intent_id))

@@ -314,6 +314,14 @@ async def drop_results(connection: AsyncConnection, job_id: int, numbers: Sequen
     await connection.execute(sa.delete(results).where(results.c.job_id == job_id, results.c.frame.in_(numbers)))
 
 
+async def done_frames(connection: AsyncConnection, job_id: int, numbers: Sequence[int]) -> set[int]:
+    """Those of these frames that are done."""
+    query = sa.select(job_frames.c.frame).where(
+        job_frames.c.job_id == job_id, job_frames.c.frame.in_(numbers), job_frames.c.state == str(FrameState.DONE)
+    )
+    return set((await connection.execute(query)).scalars())
+
+
 async def request_abort(connection: AsyncConnection, job_id: int) -> Job:
     """Cancel: a queued job at once, a running one by asking its process. Raises Conflict where it has ended."""
     job = await get_job(connection, job_id)

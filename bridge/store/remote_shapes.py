@@ -38,12 +38,19 @@ async def tasks_of(connection: AsyncConnection, kind: str) -> dict[int, str]:
 
 
 async def standing(
-    connection: AsyncConnection, task_ids: Sequence[int], *, job_id: int | None = None
+    connection: AsyncConnection,
+    task_ids: Sequence[int],
+    *,
+    job_id: int | None = None,
+    frames: Sequence[int] | None = None,
 ) -> list[KnownShape]:
-    """What our jobs, or one of them, wrote to these tasks and nobody of us has taken away again."""
+    """What our jobs, or one of them, wrote to these tasks (or to these frames of them) and nobody of us has taken away
+    again."""
     meant = shapes.c.task_id.in_(task_ids) & shapes.c.removed_by.is_(None) & shapes.c.remote.is_not(None)
     if job_id is not None:
         meant &= shapes.c.job_id == job_id
+    if frames is not None:
+        meant &= shapes.c.frame.in_(frames)
     return await _known(connection, meant)
 
 

@@ -41,6 +41,30 @@ class Address:
         return Address(self.base, task, None, None, self.organization)
 
 
+def parse_base(text: str) -> str:
+    """Where a CVAT stands, of its address or that of a page of it; without a scheme it is https.
+
+    Raises InvalidRequest where it is none, or holds a password.
+    """
+    text = text.strip().rstrip("/")
+    known = parse_address(text)
+    if known is not None:
+        return known.base
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InvalidRequest("That is no address of a CVAT.", hint="For example: https://cvat.example")
+    if parts.username or parts.password:
+        raise InvalidRequest(
+            "The address holds a user's name or password.",
+            hint=f"Take it out, and store it: hubbridge connection add cvat --host {parts.netloc.rpartition('@')[2]}",
+        )
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
+
+
 def parse_address(text: str) -> Address | None:
     """None where the text is no address of this kind.
 

@@ -6,14 +6,16 @@ import base64
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from adapters.errors import PredictorError
 from adapters.http_caller import Host, HttpCaller, Request
 from adapters.network import HttpPolicy
-from bridge.errors import RemoteGone, RemoteRefused
+from bridge.errors import InvalidRequest, RemoteGone, RemoteRefused
 from bridge.ml_backend.checking import Finding
 from bridge.patience import Patience
 from bridge.remotes import Access
+from bridge.remotes.cvat.addresses import parse_base
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.remote import check_version
 
@@ -81,17 +83,22 @@ class Check:
         if not self.url:
             yield Finding("note", "CVAT itself was not asked.", "Give its address, or set CVAT_URL.")
             return
-        host = self.url.partition("//")[2].partition("/")[0].lower()
+        try:
+            base = parse_base(self.url)
+        except InvalidRequest as error:
+            yield Finding("wrong", error.message, error.hint)
+            return
+        host = urlsplit(base).netloc
         secret = await self.access.secret("cvat", host)
         if secret is None:
             hint = f"Store one: hubbridge connection add cvat --host {host}"
             yield Finding("wrong", f"No account at the CVAT of {host} is known.", hint)
             return
         policy = HttpPolicy(self.access.http.allowed_hosts | {host})
-        client = CvatClient(self.url.rstrip("/"), secret, patience=Patience(0.0), policy=policy, timeout_s=20)
+        client = CvatClient(base, secret, patience=Patience(0.0), policy=policy, timeout_s=20)
         try:
             version = await check_version(client)
-            yield Finding("ok", f"CVAT {version} answers at {self.url}.")
+            yield Finding("ok", f"CVAT {version} answers at {base}.")
             async for finding in self._models(client, ours):
                 yield finding
         except PredictorError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from adapters.network import HttpPolicy
-from bridge.domain import FrameSelection, Job, NewFrame, Task, Undone
+from bridge.domain import FrameSelection, Intent, Job, NewFrame, Task, Undone
 from bridge.errors import Forbidden, InvalidRequest, NotFound, RemoteRefused
 from bridge.patience import Patience
 from bridge.remotes import Access, Writing
@@ -21,6 +23,7 @@ from bridge.remotes.cvat.undo import CvatUndo
 from bridge.remotes.cvat.writes import Place, Writes
 from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FrameSource
+from bridge.store import intents as intent_rows
 from bridge.store import jobs as job_rows
 from bridge.store import remote_shapes
 from bridge.store import remote_tasks as remote_rows
@@ -74,9 +77,10 @@ class Cvat:
                 )
             task = await self._task(writing.task.id)
 
-            async def check() -> None:
+            async def check(intent: Intent) -> None:
                 async with store.write() as connection:
                     await job_rows.renew(connection, writing.lease, writing.lease_s)
+                    await intent_rows.note_sent(connection, intent.id)
 
             sink = CvatSink(
                 store,
@@ -87,10 +91,13 @@ class Cvat:
                 await _jobs(client, address),
                 Writes(client, patience, self.access.settle_s, lambda: self._places(address), check),
                 {label.name: label.id for label in task.labels},
-                await self._known(address),
+                lambda frames: self._known(address, frames),
+                _turn(address),
+                await self._places(address, writing.lease.job_id),
             )
             yield sink
-            await sink.finish()
+            async with sink.turn:
+                await sink.finish()
 
     async def refresh(self, task: Task, frames: FrameSelection) -> None:
         address = address_of(task)
@@ -106,13 +113,15 @@ class Cvat:
         address = address_of(task)
         patience = Patience()
 
-        async def check() -> None:
-            """Nobody else undoes this job."""
+        async def check(intent: Intent) -> None:
+            async with self.access.store.write() as connection:
+                await intent_rows.note_sent(connection, intent.id)
 
         async with self._client(address, patience) as client:
             labels = Labels(labels_of(await client.pages("/api/labels", f"task {address.task}", task_id=address.task)))
             writes = Writes(client, patience, self.access.settle_s, lambda: self._places(address), check)
-            return await CvatUndo(self.access.store, job, client, labels, writes).run()
+            async with _turn(address):
+                return await CvatUndo(self.access.store, job, client, labels, writes).run()
 
     @asynccontextmanager
     async def _client(self, address: Address, patience: Patience) -> AsyncIterator[CvatClient]:
@@ -170,16 +179,27 @@ class Cvat:
             job = await job_rows.get_job(connection, writing.lease.job_id)
         return set(job.resolved["pairs"].values())
 
-    async def _known(self, address: Address) -> dict[Place, KnownShape]:
+    async def _known(
+        self, address: Address, frames: Sequence[int] | None = None, job_id: int | None = None
+    ) -> dict[Place, KnownShape]:
         """What our jobs have written to this task of CVAT, whichever row of ours it is known by."""
         async with self.access.store.read() as connection:
             references = await remote_shapes.tasks_of(connection, KIND)
             same = [task_id for task_id, reference in references.items() if _same_task(reference, address)]
-            standing = await remote_shapes.standing(connection, same)
+            standing = await remote_shapes.standing(connection, same, job_id=job_id, frames=frames)
         return {(bool(known.place["tag"]), int(known.place["id"])): known for known in standing}
 
-    async def _places(self, address: Address) -> set[Place]:
-        return set(await self._known(address))
+    async def _places(self, address: Address, job_id: int | None = None) -> set[Place]:
+        return set(await self._known(address, job_id=job_id))
+
+
+# Whoever writes to a CVAT task: jobs that look at once what stands there would take each other's newest shapes for
+# somebody else's. In this process only.
+_turns: WeakValueDictionary[tuple[str, int | None], asyncio.Lock] = WeakValueDictionary()
+
+
+def _turn(address: Address) -> asyncio.Lock:
+    return _turns.setdefault((address.base, address.task), asyncio.Lock())
 
 
 def address_of(task: Task) -> Address:

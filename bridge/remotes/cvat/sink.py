@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.domain import Clean, Intent, Shape
@@ -58,7 +58,12 @@ class Standing:
 
 @dataclass(slots=True)
 class CvatSink:
-    """Of one run; ``known`` is what our jobs have written to this CVAT task so far, by its place there."""
+    """Of one run.
+
+    known   frames -> what our jobs have written to them in this CVAT task, by its place there
+    turn    held while something is written there
+    own     what this job has written there
+    """
 
     store: Store
     writing: Writing
@@ -68,18 +73,22 @@ class CvatSink:
     jobs: Sequence[RemoteJob]
     writes: Writes
     label_rows: Mapping[str, int]  # our own ids
-    known: dict[Place, KnownShape]
-    _own: set[Place] = field(init=False)
+    known: Callable[[Sequence[int]], Awaitable[Mapping[Place, KnownShape]]]
+    turn: asyncio.Lock
+    own: set[Place]
+    _known: Mapping[Place, KnownShape] = field(default_factory=dict)  # on the frames that are being written
     _standing: dict[int, Standing] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._own = {place for place, known in self.known.items() if known.job_id == self.lease.job_id}
 
     @property
     def lease(self) -> Lease:
         return self.writing.lease
 
     async def write(self, finished: Sequence[FinishedFrame]) -> Written:
+        async with self.turn:
+            return await self._write(finished)
+
+    async def _write(self, finished: Sequence[FinishedFrame]) -> Written:
+        self._known = await self.known([frame.outcome.frame for frame in finished])
         parts: dict[int, list[FinishedFrame]] = defaultdict(list)
         ended: list[FrameOutcome] = []
         for frame in finished:
@@ -118,8 +127,13 @@ class CvatSink:
 
     async def reconcile(self, intents: Sequence[Intent]) -> Written:
         """An intent of an earlier run: what it creates may stand there already, or a request may be at work yet."""
+        async with self.turn:
+            return await self._reconcile(intents)
+
+    async def _reconcile(self, intents: Sequence[Intent]) -> Written:
         written = Written()
         for intent in intents:
+            self._known = await self.known(sorted({body["frame"] for body in intent.body["remove"]}))
             answer = await self.client.annotations(int(intent.part))
             now = {(kind == "tags", body.get("id")): body for kind in ("tags", "shapes") for body in answer[kind]}
             # What a person has changed since it was decided that it goes stays. What has gone already is passed over.
@@ -128,15 +142,7 @@ class CvatSink:
                 for body in intent.body["remove"]
                 if (at := now.get((is_tag(body), body["id"]))) is None or unchanged(body, at)
             ]
-            checked = Intent(
-                intent.id,
-                intent.job_id,
-                intent.purpose,
-                intent.part,
-                intent.frames,
-                {**intent.body, "remove": goes},
-                intent.created_at,
-            )
+            checked = replace(intent, body={**intent.body, "remove": goes})
             written += await self._carry_out(checked, since=intent.created_at.timestamp())
         return written
 
@@ -232,7 +238,7 @@ class CvatSink:
     def _goes(self, body: Body) -> bool:
         """Whether the job's ``clean`` takes an annotation away; never one that it has made itself."""
         place = (is_tag(body), body.get("id", 0))
-        if place in self._own:
+        if place in self.own:
             return False
         match self.writing.spec.clean:
             case Clean.ALL:
@@ -240,19 +246,29 @@ class CvatSink:
             case Clean.AUTOMATIC:
                 return bool(body.get("source") == AUTO)
             case Clean.MODEL:
-                known = self.known.get(place)
+                known = self._known.get(place)
                 if known is None:
                     return False
                 return known.job_id != self.lease.job_id and known.model_id == self.writing.spec.model_id
         return False
 
     async def _carry_out(self, intent: Intent, *, since: float | None = None) -> Written:
+        if not intent.frames:
+            intent = await self._of_done_frames(intent)
         try:
             created = await self.writes.create(intent, since=since)
         except RemoteRefused as error:
             return await self._without_the_refused(intent, error)
         await self.writes.remove(intent)
         return await self._complete(intent, created)
+
+    async def _of_done_frames(self, intent: Intent) -> Intent:
+        """What goes from another CVAT job that shares frames, as far as what comes on them has been taken."""
+        remove = intent.body["remove"]
+        numbers = sorted({body["frame"] for body in remove})
+        async with self.store.read() as connection:
+            done = await ledger.done_frames(connection, self.lease.job_id, numbers)
+        return replace(intent, body={**intent.body, "remove": [body for body in remove if body["frame"] in done]})
 
     async def _complete(self, intent: Intent, created: Sequence[Body]) -> Written:
         """What has come and gone, the frames and the end of the intent, in one transaction."""
@@ -268,7 +284,7 @@ class CvatSink:
             await intent_rows.complete_intent(connection, intent.id)
         standing = self._standing.get(int(intent.part))
         for body in created:
-            self._own.add((is_tag(body), body["id"]))
+            self.own.add((is_tag(body), body["id"]))
             if standing is not None:
                 kind = "tags" if is_tag(body) else "shapes"
                 standing.after[kind] = max(standing.after[kind], body["id"])
@@ -287,7 +303,7 @@ class CvatSink:
         foreign: list[tuple[int, Shape]] = []
         for body in intent.body["remove"]:
             place = {**place_of(intent.part, body), "body": body}
-            mine = self.known.get((is_tag(body), body["id"]))
+            mine = self._known.get((is_tag(body), body["id"]))
             if mine is not None:
                 known.append((mine, place))
             elif body["label_id"] in self.labels.names:

@@ -3,7 +3,8 @@
 CVAT takes a bulk of annotations as a whole or not at all, and numbers what it takes with rising ids. So after a request
 that got no answer it is looked whether annotations like those sent stand there, above the ids that were known before:
 for as long as the request may still be at work (``settle_s``), and only then is it sent again. Should the first one
-have been at work even longer, the twins are found at the end of the run and taken away.
+have been at work even longer, the twins are found at the end of the run and taken away: of a shape of ours that still
+stands, the newer copies that differ in nothing.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ class Writes:
     """Of one run.
 
     known   the places of everything that our ledger has recorded, asked for where it is in doubt
-    check   raises where this run may not write any more
+    check   notes that an intent is about to be sent; raises where this run may not write any more
     """
 
     client: CvatClient
     patience: Patience
     settle_s: float
     known: Callable[[], Awaitable[set[Place]]]
-    check: Callable[[], Awaitable[None]]
+    check: Callable[[Intent], Awaitable[None]]
     _doubted: list[Intent] = field(default_factory=list)
 
     async def create(self, intent: Intent, *, since: float | None = None) -> list[Body]:
@@ -65,7 +66,7 @@ class Writes:
                 if found is not None:
                     return found
                 self._doubted.append(intent)
-            await self.check()
+            await self.check(intent)
             try:
                 answer = await self.client.create(int(intent.part), sent)
             except Unavailable:
@@ -85,7 +86,7 @@ class Writes:
         """Take away what goes. Raises Unavailable where it is unknown whether it has; asking again does no harm."""
         gone = intent.body["remove"]
         if gone:
-            await self.check()
+            await self.check(intent)
             content = {
                 "tags": [reference_to(body) for body in gone if is_tag(body)],
                 "shapes": [reference_to(body) for body in gone if not is_tag(body)],
@@ -96,8 +97,7 @@ class Writes:
         """Of requests that were sent again, what the first one has brought after all."""
         doubted, self._doubted = self._doubted, []
         for intent in doubted:
-            standing = await self._candidates(intent)
-            twins = [body for body in await asyncio.to_thread(matched, intent.body["create"], standing) if body]
+            twins = await asyncio.to_thread(_twins, intent.body["create"], *await self._standing(intent))
             if twins:
                 log.warning("CVAT carried out a request that it had not answered", job=intent.part, twins=len(twins))
                 content = {
@@ -112,7 +112,7 @@ class Writes:
         People may have taken some of it away in the meantime: then the rest is the answer.
         """
         while True:
-            standing = await self._candidates(intent)
+            _, standing = await self._standing(intent)
             found = [body for body in await asyncio.to_thread(matched, intent.body["create"], standing) if body]
             if found:
                 return found
@@ -123,18 +123,17 @@ class Writes:
             if self.patience.ending.is_set():
                 raise Unavailable("The run ended before it was known what has become of a request to CVAT.")
 
-    async def _candidates(self, intent: Intent) -> list[Body]:
-        """Annotations that are newer than the intent and that our ledger does not know."""
+    async def _standing(self, intent: Intent) -> tuple[list[Body], list[Body]]:
+        """Annotations that are newer than the intent: those that our ledger knows, and those that it does not."""
         answer = await self.client.annotations(int(intent.part))
         known, after = await self.known(), intent.body["after"]
-        return [
-            body
-            for kind in KINDS
-            for body in answer[kind]
-            if isinstance(body.get("id"), int)
-            and body["id"] > after[kind]
-            and (kind == "tags", body["id"]) not in known
-        ]
+        ours: list[Body] = []
+        strange: list[Body] = []
+        for kind in KINDS:
+            for body in answer[kind]:
+                if isinstance(body.get("id"), int) and body["id"] > after[kind]:
+                    (ours if (kind == "tags", body["id"]) in known else strange).append(body)
+        return ours, strange
 
 
 def _numbered(sent: Mapping[str, Sequence[Body]], answer: Any) -> list[Body] | None:
@@ -163,6 +162,23 @@ def matched(sent: Mapping[str, Iterable[Body]], standing: Iterable[Body]) -> lis
             place = next((place for place, other in enumerate(others) if alike(mine, other)), None)
             found.append(None if place is None else {**mine, "id": others.pop(place)["id"]})
     return found
+
+
+def _twins(sent: Mapping[str, Sequence[Body]], ours: Sequence[Body], strange: Sequence[Body]) -> list[Body]:
+    """Of what was sent, the copies that nobody knows beside one of ours.
+
+    CVAT gives a shape that a person edits a new number. So where ours no longer stands, the copy is that person's.
+    """
+    stand = matched(sent, ours)
+    bodies = [body for kind in KINDS for body in sent[kind]]
+    doubled = [mine for mine, there in zip(bodies, stand, strict=True) if there is not None]
+    again = {
+        "tags": [body for body in doubled if is_tag(body)],
+        "shapes": [body for body in doubled if not is_tag(body)],
+    }
+    by_place = {(is_tag(body), body["id"]): body for body in strange}
+    found = [body for body in matched(again, strange) if body is not None]
+    return [body for body in found if unchanged(body, by_place[is_tag(body), body["id"]])]
 
 
 def _key(body: Mapping[str, Any]) -> tuple[Any, ...]:

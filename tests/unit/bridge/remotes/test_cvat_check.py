@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from pytest import MonkeyPatch
 
+from bridge.remotes import Access
+from bridge.remotes.cvat.addresses import parse_base
 from bridge.remotes.cvat.checking import Check
+from bridge.store import Store
 from tests.servers.cvat import CvatServer, State, images_task
 from tests.servers.nuclio import Deployed, Nuclio
 from tests.unit.bridge.remotes.cvat_world import LABELS, cvat_world
@@ -56,3 +60,26 @@ async def test_a_task_of_another_cvat_at_the_same_number_is_another_task(
             monkeypatch.setattr(made.cvat, "port", other.port)
             (task,) = await made.made.jobs.remotes.find_or_add(f"{other.url}/tasks/42")
             assert task.id != made.task.id
+
+
+@pytest.mark.parametrize(
+    "address", ["https://ann:wonderland@cvat.example", "https://127.0.0.1:99999", "http://[::1", "ftp://x", "https://"]
+)
+async def test_an_address_that_is_none_is_said_so(tmp_path: Path, address: str) -> None:
+    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}")
+    found = [each async for each in Check(Access(store), "", "cvat", "", address).run()]
+    await store.close()
+    assert "address" in found[-1].text and found[-1].state == "wrong"
+    assert "wonderland" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "base"),
+    [
+        ("cvat.example", "https://cvat.example"),
+        ("http://CVAT.example:8080/", "http://cvat.example:8080"),
+        ("https://cvat.example/tasks/42/jobs/7", "https://cvat.example"),
+    ],
+)
+def test_a_page_of_cvat_says_where_it_stands(pasted: str, base: str) -> None:
+    assert parse_base(pasted) == base

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,65 @@ async def test_a_request_that_was_at_work_for_longer_than_it_was_waited_for_leav
         job = await made.run()
         assert job.state is JobState.SUCCEEDED
         await made.check_exactly_once(job)
+
+
+async def test_a_shape_that_a_person_edits_meanwhile_is_no_twin(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """CVAT stores an edited shape anew, under another number."""
+    async with cvat_world(tmp_path, monkeypatch, settle_s=0.0) as made:
+        act, seen, edited = made.cvat._act, 0, 0
+
+        def edit(task: object, jobs: object, action: str, given: Json, *, by_task: bool) -> Json:
+            nonlocal seen, edited
+            seen += 1
+            if seen == 1:
+                raise ConnectionError  # it never acts, so that it is sent again
+            answer: Json = act(task, jobs, action, given, by_task=by_task)  # type: ignore[arg-type]
+            if seen == 2:
+                shape = made.remote.jobs[0].shapes[0]
+                edited = next(made.cvat.state.numbers["shapes"])
+                made.remote.jobs[0].shapes[0] = {**shape, "id": edited, "occluded": True}
+            return answer
+
+        monkeypatch.setattr(made.cvat, "_act", edit)
+        job = await made.run()
+        assert job.state is JobState.SUCCEEDED
+        assert edited in [each["id"] for each in made.remote.annotations]
+        assert len(made.remote.annotations) == job.shapes_created
+
+
+@pytest.mark.parametrize("clean", ["none", "model", "automatic"])
+async def test_two_jobs_at_once_on_one_task_know_each_others_shapes(
+    tmp_path: Path, monkeypatch: MonkeyPatch, clean: str
+) -> None:
+    async with cvat_world(tmp_path, monkeypatch, options=SMALL) as made:
+        jobs = [await made.job(clean=clean) for _ in range(2)]
+        made.cvat.unanswered = ["drop", "answered", "late", "lost", "drop"]
+        ended = await asyncio.gather(*(made.made.jobs.run(job.id) for job in jobs))
+        assert all(job.state is JobState.SUCCEEDED for job in ended)
+        query = "SELECT json_extract(remote, '$.id') FROM shapes WHERE removed_by IS NULL"
+        kept = sorted(number for (number,) in await made.made.sql(query))
+        assert kept == [each["id"] for each in made.remote.annotations]
+        assert len(kept) == sum(job.shapes_created for job in ended) // (1 if clean == "none" else 2)
+
+
+async def test_how_long_a_request_is_at_work_counts_from_when_it_was_sent(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    """Of the two CVAT jobs that a bulk goes to, the second one waits for the first."""
+    remote = images_task(42, 20, LABELS, segments=[(0, 9), (10, 19)])
+    async with cvat_world(tmp_path, monkeypatch, remote, options=replace(OPTIONS, commit_s=60)) as made:
+        job, sent = await made.job(), list[float]()
+        act = made.cvat._act
+
+        def note(*args: object, **more: bool) -> Json:
+            sent.append(time.time())
+            return act(*args, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(made.cvat, "_act", note)
+        await _broken_off(made, job, 2)
+        async with made.made.store.read() as connection:
+            (left,) = await intent_rows.open_intents(connection, job.id)
+        assert left.created_at.timestamp() >= sent[0]
 
 
 async def test_a_wrong_count_in_the_answer_is_looked_up(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:

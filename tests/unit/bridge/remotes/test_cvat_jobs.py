@@ -98,6 +98,28 @@ async def test_cleaning_takes_both_copies_of_an_overlap(tmp_path: Path, monkeypa
         assert [len(each.shapes) for each in remote.jobs] == [1, 1]
 
 
+async def test_both_copies_of_an_overlap_stay_where_cvat_refuses_what_replaces_them(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    remote = images_task(42, 30, LABELS, segments=[(0, 14), (10, 29)])
+    put(remote, manual(12))
+    remote.jobs[1].shapes.append({**remote.jobs[0].shapes[0], "id": 2})
+    async with cvat_world(tmp_path, monkeypatch, remote) as made:
+        act = made.cvat._act
+
+        def refuse(task: CvatTask, jobs: object, action: str, given: Json, *, by_task: bool) -> Json:
+            if action == "create" and any(each["frame"] == 12 for each in given["shapes"]):
+                raise Refusal("something about frame 12")
+            return act(task, jobs, action, given, by_task=by_task)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(made.cvat, "_act", refuse)
+        job = await made.run(clean="all")
+        assert (job.state, job.frames_failed) == (JobState.SUCCEEDED, 1)
+        assert [sum(each["source"] == "manual" for each in part.shapes) for part in remote.jobs] == [1, 1]
+        await made.made.jobs.undo(job.id)
+        assert [len(each.shapes) for each in remote.jobs] == [1, 1]
+
+
 async def test_one_job_of_a_task_is_annotated_alone(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     remote = images_task(42, 30, LABELS, segments=[(0, 14), (10, 29)])
     async with cvat_world(tmp_path, monkeypatch, remote, address="/tasks/42/jobs/4201") as made:
