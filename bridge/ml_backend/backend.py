@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import structlog
 
@@ -218,7 +219,7 @@ class Backend:
         found = await self.interactive.segment(plan.model, frame, clicks.prompt(frame.width, frame.height))
         shapes = await asyncio.to_thread(as_shape, found, label, frame.width, frame.height)
         shown = {clicks.image.name: (shapes, (frame.width, frame.height))}
-        return await asyncio.to_thread(prediction, shown, config, plan.version, f"click {id(found)}")
+        return await asyncio.to_thread(prediction, shown, config, plan.version, f"click {uuid4()}")
 
     async def find(self, name: str) -> Named:
         """The model or profile of a name. Raises NotFound."""

@@ -16,7 +16,7 @@ from aiohttp import web
 
 import labelmatch
 from bridge.domain import Scope
-from bridge.errors import BridgeError, NotFound
+from bridge.errors import BridgeError, NotFound, TooLarge
 from bridge.label_studio.config import interface_class
 from bridge.ml_backend.requests import Predict, Setup
 from bridge.nuclio.reasons import reason_phrase
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 PREFIX = "/label-studio/{name:[A-Za-z0-9_.-]{1,100}}"
 # Of /health, for which Label Studio waits one second: for the model's name, and for what /setup will need.
 LOOK_S, WARM_S = 0.3, 0.4
+# Of /predict: every task of the project comes with its annotations and predictions, which may hold brush strokes.
+MAX_PREDICT_BYTES = 64 * 2**20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -112,12 +114,23 @@ async def set_up(request: web.Request) -> web.Response:
 
 
 async def predict(request: web.Request) -> web.Response:
-    asked = await read_json(request, Predict)
+    asked = await _read_predict(request)
     state = request.app[STATE]
     results = await state.service.ml_backend.predict(request.match_info["name"], asked)
     state.metrics.frames.labels("prediction").inc(len(results))
     body = await asyncio.to_thread(_packed, {"results": results})
     return web.Response(body=body, content_type="application/json")
+
+
+async def _read_predict(request: web.Request) -> Predict:
+    """The body, which may be larger than that of other routes. A refusal is a BridgeError, so it is told and logged."""
+    try:
+        return await read_json(request.clone(client_max_size=MAX_PREDICT_BYTES), Predict)
+    except web.HTTPRequestEntityTooLarge:
+        raise TooLarge(
+            f"Label Studio sends more than {MAX_PREDICT_BYTES // 2**20} MB of tasks in one request.",
+            hint="Predict the whole project with: hubbridge annotate <the project's address> --model <name>",
+        ) from None
 
 
 def _packed(answer: dict[str, Any]) -> bytes:

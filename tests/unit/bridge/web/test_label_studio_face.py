@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -19,8 +20,11 @@ from label_studio_sdk.converter.brush import decode_rle
 from adapters.base import Detections, PredictOptions
 from adapters.frame import Frame
 from adapters.local import LocalPredictor
+from adapters.promptable import Segment
 from bridge.domain import Scope
+from bridge.interactive import Interactive
 from bridge.store import label_studio as rows
+from bridge.web import label_studio_face
 from bridge.web.server import serving
 from tests import architectures
 from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, Project, image
@@ -73,6 +77,28 @@ async def test_all_tasks_of_a_project_are_predicted_once(api: Api, studio: Label
     assert job["state"] == "succeeded"
     task = await api.call("GET", f"/v1/tasks/{job['task_id'] if 'task_id' in job else job['spec']['target']}")
     assert task["frame_count"] == 12
+
+
+async def test_tasks_that_come_with_large_annotations_are_answered(api: Api, studio: LabelStudioServer) -> None:
+    project, url = studio.project(CONFIG, 1), await backend(api)
+    (task,) = project.tasks.values()
+    strokes = {"result": [{"type": "brushlabels", "value": {"rle": [200] * 4_000_000}}]}  # 20 MB of JSON
+    body = {"tasks": [{**task, "annotations": [strokes]}], "project": project.key, "label_config": CONFIG}
+    packed, kind = io.BytesIO(json.dumps(body).encode()), {"Content-Type": "application/json"}
+    async with api.session.post(f"{url}/predict", data=packed, headers=kind) as response:
+        assert response.status == 200, await response.text()
+        assert len((await response.json())["results"]) == 1
+
+
+async def test_more_than_is_read_is_refused_with_a_reason(
+    api: Api, studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_studio_face, "MAX_PREDICT_BYTES", 2**17)
+    url = await backend(api)
+    async with api.session.post(f"{url}/predict", json={"tasks": [], "more": "x" * 2**17}) as response:
+        assert response.status == 413
+        assert "of tasks in one request" in str(response.reason)
+        assert "hubbridge annotate" in (await response.json())["error"]["hint"]
 
 
 async def told(api: Api) -> dict[str, Any]:
@@ -296,7 +322,7 @@ SMART = """<View><Image name="image" value="$image"/>
 
 
 async def test_a_click_or_a_box_of_a_smart_tool_is_answered_with_the_object(
-    api: Api, studio: LabelStudioServer
+    api: Api, studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = api.folder / "shared" / "sam"
     await asyncio.to_thread(architectures.write, architectures.sam, folder)
@@ -323,6 +349,16 @@ async def test_a_click_or_a_box_of_a_smart_tool_is_answered_with_the_object(
     boxed = (await ask({"type": "rectanglelabels", "from_name": "box", "to_name": "image", "value": box}))["data"]
     assert boxed["result"][0]["value"]["brushlabels"] == ["Car"]
     assert "Nothing says which object" in (await ask(click(5, 5, is_positive=0)))["errors"][0]
+
+    found = Segment(np.ones((5, 5), np.bool_), 10, 10, 0.9)
+
+    async def same_object(*_: object) -> Segment:
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Interactive, "segment", same_object)
+        (first,), (second,) = [(await ask(click(50, 50)))["data"]["result"] for _ in range(2)]
+    assert first["id"] != second["id"], "Label Studio would make one region of both"
     assert not project.predictions
     await retrieve(studio, url, project)  # it annotates nothing by itself
     assert not project.predictions
