@@ -108,7 +108,19 @@ async def annotate(call: PageCall) -> Page:
         "model": chosen,
         "bones": _bones(task),
     }
-    return Page("annotate.html", "Automatic annotation", "tasks", {"task": task, "models": models, "props": props})
+    values = {
+        "task": task,
+        "models": models,
+        "props": props,
+        "trackable": task.remote_kind is None,  # tracks are made of shapes that are kept here
+        "is_video": await _begins_with_a_video(call, task),
+    }
+    return Page("annotate.html", "Automatic annotation", "tasks", values)
+
+
+async def _begins_with_a_video(call: PageCall, task: Task) -> bool:
+    first = await call.service.tasks.frames(task.id, most=1)
+    return bool(first) and first[0].video_pts is not None
 
 
 def _likely(models: list[Model]) -> int | None:

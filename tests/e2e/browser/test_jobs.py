@@ -126,3 +126,20 @@ def test_failed_frames_say_why_and_are_tried_again(started: Site, host: GatedNuc
     started.expect("#state").to_have_text("succeeded")
     started.expect("#errors-card").to_be_hidden()
     started.expect("#frames").to_have_text(f"{FRAMES} of {FRAMES}")
+
+
+def test_shapes_of_consecutive_frames_are_linked_into_tracks(started: Site, host: GatedNuclio) -> None:
+    page = started.page
+    host.gate.set()
+    started.goto("/jobs/1")
+    started.expect("#state").to_have_text("succeeded")
+    started.goto("/tasks/1/annotate")
+    started.expect("#matched").to_have_text("2 of 2 labels matched")
+    page.get_by_text("More options").click()
+    page.get_by_label("Link shapes into tracks").check()
+    page.get_by_role("button", name="Annotate", exact=True).click()
+    started.at(r"/jobs/2$")
+    started.expect("#state").to_have_text("succeeded")
+    frames = [started.server.call("GET", f"/v1/tasks/1/frames/{number}")["shapes"] for number in range(FRAMES)]
+    linked = {shape["job_id"] for shapes in frames for shape in shapes if shape["track_id"]}
+    assert linked == {2}

@@ -126,6 +126,7 @@ function spec() {
     ...(nms && { nms: { iou: Number(nms) } }),
     ...(keep && { keep_manual_iou: Number(keep) }),
     ...(least > 0 && { min_size: least }),
+    ...($("#track")?.checked && { track: {} }),
   };
 }
 

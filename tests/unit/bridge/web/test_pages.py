@@ -342,3 +342,26 @@ async def test_a_model_that_is_asked_by_hand_is_offered_for_no_task(api: Api) ->
     assert not [a for tag, a in shown.found if a.get("id") == "drop"], "one image is not enough to follow something"
     offered = await page(api, f"/tasks/{ids['task_id']}/annotate")
     assert [a["value"] for tag, a in offered.found if tag == "option" and a.get("value") == str(sam.id)] == []
+
+
+async def test_tracks_are_offered_where_shapes_are_kept_here_and_first_for_videos(api: Api) -> None:
+    ids = await filled(api)
+    path, store = f"/tasks/{ids['task_id']}/annotate", api.server.state.service.store
+
+    async def place() -> list[str]:
+        """The tags around the choice that can fold."""
+        open_tags: list[str] = []
+        for tag, attributes in (await page(api, path)).found:
+            if tag in ("fieldset", "details"):
+                open_tags.append(tag)
+            if attributes.get("id") == "track":
+                return open_tags
+        return ["nowhere"]
+
+    assert (await place())[-1] == "details"
+    async with store.write() as connection:
+        await connection.execute(sa.update(frames).values(video_pts=0))
+    assert await place() == []
+    async with store.write() as connection:
+        await connection.execute(sa.update(tasks).values(remote_kind="cvat", remote_ref="x"))
+    assert await place() == ["nowhere"]
