@@ -46,7 +46,7 @@ def parse_base(text: str) -> str:
 
     Raises InvalidRequest where it is none, or holds a password.
     """
-    text = text.strip().rstrip("/")
+    text = text.strip()
     known = parse_address(text)
     if known is not None:
         return known.base
@@ -62,7 +62,7 @@ def parse_base(text: str) -> str:
             "The address holds a user's name or password.",
             hint=f"Take it out, and store it: hubbridge connection add cvat --host {parts.netloc.rpartition('@')[2]}",
         )
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def parse_address(text: str) -> Address | None:
