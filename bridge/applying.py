@@ -45,6 +45,9 @@ class ApplySpec(BaseModel):
     mapping_id: int | None = Field(default=None, ge=1, le=2**63 - 1)
     nms: Nms | None = Field(default=None, description="Null removes the earlier job's; left out keeps it.")
     min_size: float | None = Field(default=None, ge=0, le=10**6)
+    top_k: int | None = Field(
+        default=None, ge=1, le=1000, description="Null removes the earlier job's; left out keeps it."
+    )
     masks_as_polygons: bool | None = None
     keep_manual_iou: float | None = Field(
         default=None, gt=0, le=1, description="Null removes the earlier job's; left out keeps it."

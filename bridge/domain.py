@@ -359,6 +359,7 @@ class JobSpec(BaseModel):
     a person), overlaid by ``mapping``; a model label given an empty task label is left out on purpose.
 
     min_size          shapes whose box is narrower or lower than so many pixels are left out
+    top_k             of the tags of a frame the best so many stay; None: all
     keep_manual_iou   new shapes whose box overlaps that of a manual one at least so much are left out
     prompts           of a model with an open vocabulary: task label -> what it looks for. Labels without are looked
                       for by their names; ``mapping`` leaves one out
@@ -381,6 +382,7 @@ class JobSpec(BaseModel):
     max_failure_rate: Fraction = 0.5
     nms: Nms | None = None
     min_size: float = Field(default=0.0, ge=0, le=10**6)
+    top_k: int | None = Field(default=None, ge=1, le=1000, description="Most tags of a frame, best first.")
     keep_manual_iou: float | None = Field(default=None, gt=0, le=1)
     roi: Region | None = None
     tiling: Tiling | None = None

@@ -26,6 +26,7 @@ class Refinement:
     pairs              model label -> task label; other model labels are left out
     threshold          least score, ``label_thresholds`` that of single model labels
     min_size           least width and height of a shape's box, in pixels
+    top_k              most tags of a frame; None: all
     nms                which of overlapping shapes stay; None: all
     fits               model label -> how its joints and attributes become those of its task label
     """
@@ -37,25 +38,37 @@ class Refinement:
     nms: Nms | None = None
     min_size: float = 0.0
     fits: Mapping[str, Fit] = field(default_factory=dict)
+    top_k: int | None = None
 
     @classmethod
     def of(cls, spec: JobSpec, pairs: Mapping[str, TaskLabel], threshold: float, card: ModelCard) -> Refinement:
         """What a job asks for, with its labels and threshold as they were pinned."""
         found = fits(describe(card), pairs)
-        return cls(pairs, threshold, spec.label_thresholds, spec.masks_as_polygons, spec.nms, spec.min_size, found)
+        return cls(
+            pairs,
+            threshold,
+            spec.label_thresholds,
+            spec.masks_as_polygons,
+            spec.nms,
+            spec.min_size,
+            found,
+            spec.top_k,
+        )
 
 
 def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> list[Shape]:
     """The shapes of a frame of ``size`` (width, height).
 
-    In this order: thresholds, least size, labels without a task label, suppression among what is left. Tags have no
-    place, so neither size nor overlap touches them.
+    In this order: thresholds, least size, labels without a task label, suppression among what is left, the best tags.
+    Tags have no place, so neither size nor overlap touches them.
     """
     kept = above(found, refinement.threshold, refinement.label_thresholds)
     if refinement.min_size > 0:
         kept = kept.take(_large_enough(kept, refinement.min_size))
     if refinement.nms is not None:
         kept = _suppressed(kept, refinement.pairs, refinement.nms)
+    if refinement.top_k is not None:
+        kept = kept.take(_best_tags(kept, refinement.pairs, refinement.top_k))
     return to_shapes(
         kept,
         refinement.pairs,
@@ -73,6 +86,18 @@ def _large_enough(found: Detections, least: float) -> NDArray[np.bool_]:
         elif isinstance(shape, WholeFrame):
             sides[row] = np.inf
     return np.asarray((sides >= least).all(axis=1))
+
+
+def _best_tags(found: Detections, pairs: Mapping[str, TaskLabel], most: int) -> NDArray[np.bool_]:
+    """Everything but the tags of other task labels than the best ``most``; labels that are not mapped do not count."""
+    names = {
+        row: pairs[found.labels[found.label_ids[row]]].name
+        for row, shape in enumerate(found.geometry)
+        if isinstance(shape, WholeFrame) and found.labels[found.label_ids[row]] in pairs
+    }
+    by_score = sorted(names, key=lambda row: -float(found.scores[row]))
+    best = list(dict.fromkeys(names[row] for row in by_score))[:most]
+    return np.array([row not in names or names[row] in best for row in range(len(found))], bool)
 
 
 def _suppressed(found: Detections, pairs: Mapping[str, TaskLabel], nms: Nms) -> Detections:

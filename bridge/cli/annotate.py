@@ -78,6 +78,7 @@ def annotate(
     nms: o.NmsIou = None,
     class_agnostic: o.ClassAgnostic = False,
     min_size: o.MinSize = None,
+    top_k: o.TopK = None,
     roi: o.Roi = None,
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = 0.2,
@@ -103,8 +104,8 @@ def annotate(
     if clean not in CLEAN:
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
     wanted = o.model_options(
-        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
+        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, top_k, roi, tile,
+        tile_overlap, masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
     )  # fmt: skip
 
     if is_address(images):

@@ -33,6 +33,7 @@ def start(
     nms: o.NmsIou = None,
     class_agnostic: o.ClassAgnostic = False,
     min_size: o.MinSize = None,
+    top_k: o.TopK = None,
     roi: o.Roi = None,
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = 0.2,
@@ -54,8 +55,8 @@ def start(
 ) -> None:
     """Annotate a task's frames with a model; Ctrl-C cancels, and `job resume` goes on."""
     wanted = o.model_options(
-        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
+        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, top_k, roi, tile,
+        tile_overlap, masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
     )  # fmt: skip
 
     async def work(service: App) -> Job:

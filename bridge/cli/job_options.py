@@ -43,6 +43,7 @@ ClassAgnostic = Annotated[bool, typer.Option("--nms-class-agnostic", help="With 
 MinSize = Annotated[
     float | None, typer.Option("--min-size", min=0, metavar="PIXELS", help="Leave out narrower or lower shapes.")
 ]
+TopK = Annotated[int | None, typer.Option("--top-k", min=1, max=1000, help="Most tags of a frame, best first.")]
 KeepManual = Annotated[
     float | None,
     typer.Option(
@@ -186,6 +187,7 @@ def model_options(
     nms: float | None,
     class_agnostic: bool,
     min_size: float | None,
+    top_k: int | None,
     roi: str | None,
     tile: str | None,
     tile_overlap: float,
@@ -202,6 +204,7 @@ def model_options(
         "label_thresholds": parse_scores(label_threshold),
         "nms": parse_nms(nms, class_agnostic),
         "min_size": min_size or 0.0,
+        "top_k": top_k,
         "roi": parse_region(roi),
         "tiling": parse_tiling(tile, tile_overlap),
         "masks_as_polygons": masks_as_polygons,

@@ -32,6 +32,7 @@ def preview(
     nms: o.NmsIou = None,
     class_agnostic: o.ClassAgnostic = False,
     min_size: o.MinSize = None,
+    top_k: o.TopK = None,
     roi: o.Roi = None,
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = 0.2,
@@ -45,8 +46,8 @@ def preview(
 ) -> None:
     """Try a job on some of its frames: shapes, time and calls, before anything is written."""
     wanted = o.model_options(
-        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, roi, tile, tile_overlap,
-        masks_as_polygons, keep_manual, prompt,
+        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, top_k, roi, tile,
+        tile_overlap, masks_as_polygons, keep_manual, prompt,
     )  # fmt: skip
 
     async def work(service: App) -> tuple[Preview, list[Path]]:
@@ -136,6 +137,7 @@ def apply(
     class_agnostic: o.ClassAgnostic = False,
     no_nms: Annotated[bool, typer.Option("--no-nms", help="Keep all shapes that overlap.")] = False,
     min_size: o.MinSize = None,
+    top_k: o.TopK = None,
     masks_as_polygons: Annotated[
         bool | None, typer.Option("--masks-as-polygons/--masks-as-masks", help="Default: as it was.")
     ] = None,
@@ -152,6 +154,7 @@ def apply(
         "label_thresholds": o.parse_scores(label_threshold) if label_threshold else None,
         "nms": o.parse_nms(nms, class_agnostic),
         "min_size": min_size,
+        "top_k": top_k,
         "masks_as_polygons": masks_as_polygons,
         "keep_manual_iou": keep_manual,
     }

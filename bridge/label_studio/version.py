@@ -19,7 +19,17 @@ _REVISION_LETTERS = 8
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 # What a job can be told that changes its shapes, beside threshold and mapping.
-_SHAPING = ("label_thresholds", "masks_as_polygons", "nms", "min_size", "roi", "tiling", "prompts", "keep_manual_iou")
+_SHAPING = (
+    "label_thresholds",
+    "masks_as_polygons",
+    "nms",
+    "min_size",
+    "top_k",
+    "roi",
+    "tiling",
+    "prompts",
+    "keep_manual_iou",
+)
 
 
 def stem_of(name: str) -> str:

@@ -68,6 +68,20 @@ def test_both_sides_of_a_shape_are_at_least_the_least_size_a_turned_one_by_its_o
     assert shapes(raw, min_size=10, pairs=pairs) == [("tree", 0.5)]  # a tag has no size
 
 
+def test_of_the_tags_the_best_so_many_stay_and_those_without_a_label_do_not_count() -> None:
+    whole = (0, 0, 200, 100)
+    tag = WholeFrame()
+    raw = found(
+        *((CAR, whole, 0.3), ("sky", whole, 0.9), (TREE, whole, 0.5), (TRUCK, whole, 0.4), (CAR, SAME, 0.2)),
+        geometry=(tag, tag, tag, tag, None),
+    )
+    assert shapes(raw, top_k=1) == [("tree", 0.5), ("vehicle", 0.2)]  # a box is no tag
+    assert shapes(raw, top_k=2) == shapes(raw) == [("vehicle", 0.4), ("tree", 0.5), ("vehicle", 0.2)]
+    raw = found((CAR, whole, 0.5), (TRUCK, whole, 0.4), (TREE, whole, 0.3), geometry=(tag, tag, tag))
+    assert shapes(raw, top_k=2) == [("vehicle", 0.5), ("tree", 0.3)]  # two labels of one task label are one tag
+    assert shapes(found(), top_k=1) == []
+
+
 def test_tags_are_never_suppressed() -> None:
     whole = (0, 0, 200, 100)
     raw = found((CAR, whole, 0.9), (TREE, whole, 0.5), (TRUCK, whole, 0.8), geometry=(WholeFrame(), WholeFrame(), None))
