@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     import aiohttp
 
 NOT_PUBLIC = "the address is not public"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# The last 32 bits are an IPv4 address: RFC 6052's NAT64, RFC 4291's "compatible" and RFC 2765's "translated" ones.
+_HOLD_IPV4 = tuple(ipaddress.ip_network(each) for each in ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
+# Not public, though Python's tables have them so.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        "168.63.129.16/32",  # Azure's WireServer, the same address in every virtual network
+        "192.88.99.0/24",  # 6to4 relays, taken back by RFC 7526
+        "64:ff9b:1::/48",  # NAT64 of a site's own, RFC 8215
+        "fec0::/10",  # site-local, taken back by RFC 3879
+    )
+)
 _ODD_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)  # 127.1, 0x7f.1, 2130706433: an address all the same
 _KEEP_ALIVE_S = 30.0
 _CONNECTIONS = 16
@@ -32,11 +43,11 @@ def is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
+        if any(ip in network for network in _HOLD_IPV4):
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
 
 
 @dataclass(frozen=True, slots=True)

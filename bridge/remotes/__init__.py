@@ -115,11 +115,13 @@ class Remotes:
         """The remote whose address this is; None where it is none's. Projects of CVAT and of Label Studio look alike:
         then it is that one whose host the operator named, or at whose host we have an account."""
         found = [(kind, remote) for kind in REMOTES if (remote := self.of(kind)).reads(url)]
+        if not found:
+            return None
         host = urlsplit(url.strip()).netloc.rpartition("@")[2].lower()
         for kind, remote in found[1:]:
             if host == self.access.hosts.get(kind) or await self.access.secret(kind, host) is not None:
                 return remote
-        return found[0][1] if found else None
+        return found[0][1]
 
     async def find_or_add(self, url: str) -> list[Task]:
         """The tasks of an address: see ``Remote``. Raises InvalidRequest where it is nobody's."""

@@ -65,6 +65,7 @@ class Images:
         return self.studio.base_url
 
     async def _get(self, name: str, url: str) -> bytes:
+        url = _readable(name, url)
         for attempt in range(1, _TRIES + 1):
             try:
                 return await self._followed(name, url)
@@ -85,7 +86,7 @@ class Images:
                 raise Unavailable(f"{name} was not sent within {_TIMEOUT_S:g} s.") from None
             if body is not None:
                 return body
-            url = urljoin(url, following)
+            url = _readable(name, url, following)
         raise BadFrame(name, f"{name} is redirected more than {MAX_REDIRECTS} times.")
 
     async def _step(self, name: str, url: str) -> tuple[bytes | None, str]:
@@ -163,6 +164,16 @@ class Images:
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
+
+
+def _readable(name: str, url: str, following: str = "") -> str:
+    """The address, or where a redirect leads from it. Raises BadFrame where it is none."""
+    try:
+        joined = urljoin(url, following)
+        _ = urlsplit(joined).hostname, urlsplit(joined).port
+    except ValueError:
+        raise BadFrame(name, f"{name} has an address that cannot be asked.") from None
+    return joined
 
 
 def _origin(url: str) -> str:

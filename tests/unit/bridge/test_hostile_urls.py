@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from adapters.errors import BadFrame
 from bridge.app import App, open_app
 from bridge.errors import BridgeError
+from bridge.remotes.label_studio.images import Images
 from bridge.settings import load_settings
 
 SHA = "0" * 64
@@ -24,6 +26,8 @@ ADDRESSES = [
     "100.64.0.1", "169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518",
     "224.0.0.251", "255.255.255.255", "198.18.0.1", "192.0.2.1", "[::]", "[::1]", "[0:0:0:0:0:0:0:1]",
     "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:a9fe:a9fe]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+    "168.63.129.16", "0xa83f8110", "[::127.0.0.1]", "[::a9fe:a9fe]", "[::ffff:0:127.0.0.1]", "[64:ff9b:1::7f00:1]",
+    "[::ffff:168.63.129.16]", "[2002:a83f:8110::]", "[fec0::1]",
     "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]", "localhost", "LOCALHOST", "localhost.", "foo.localhost",
     "metadata.google.internal", "metadata", "kubernetes.default.svc", "127.0.0.1.nip.io", "localtest.me",
     "rebind.example.com",
@@ -121,6 +125,33 @@ async def test_every_hostile_url_is_refused_and_nothing_is_connected_to(app: App
         except BridgeError as error:
             if error.code not in ("invalid_reference", "access_denied", "unsupported_model") or not error.hint:
                 answered[url] = f"{error.code}: {error.message}"
+    assert answered == {}
+    assert connections == []
+
+
+async def test_no_image_of_a_task_and_no_task_elsewhere_leads_there_either(app: App, connections: list[Any]) -> None:
+    """What a Label Studio task names as its image, and what is pasted as a task of CVAT or a project."""
+    images = Images(None, app.registry.http, 1000)
+    answered = {}
+    try:
+        for url in URLS:
+            if url.startswith("https://huggingface.co/org/"):
+                continue  # the hub's own paths; its host is trusted
+            try:
+                await images.fetch("a.jpg", 1, url)
+                answered[url] = "fetched"
+            except BadFrame:
+                pass
+    finally:
+        await images.close()
+    for address in (*ADDRESSES, "[::1", "[x]", "a:x", "a:99999"):
+        for url in (f"https://{address}/tasks/1", f"http://{address}/tasks/1/jobs/2", f"https://{address}/projects/7"):
+            try:
+                await app.jobs.remotes.find_or_add(url)
+                answered[url] = "found"
+            except BridgeError as error:
+                if error.code not in ("no_account", "access_denied", "invalid_request"):
+                    answered[url] = f"{error.code}: {error.message}"
     assert answered == {}
     assert connections == []
 
