@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,22 +109,32 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _youngest(folder: Path) -> float:
-    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    """When something in the folder was written last; now, where somebody is just taking it away."""
+    try:
+        return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
 
 
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*"))
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # taken away meanwhile
+            size += path.lstat().st_size
+    return size
 
 
 async def _secrets(app: App) -> Finding:
     async with app.store.read() as connection:
-        tokens = await model_rows.encrypted_secrets(connection)
+        stored = await model_rows.encrypted_secrets(connection)
+        tokens = {f"{kind} at {host or 'no host'}": token for (kind, host), token in stored.items()}
+        tokens |= await model_rows.project_tokens(connection)
     wrong = []
-    for (kind, host), token in tokens.items():
+    for whose, token in tokens.items():
         try:
             await asyncio.to_thread(app.registry.secrets.decrypt, token)
         except (SecretsError, BridgeError) as error:
-            wrong.append(f"{kind} at {host or 'any host'}: {error.message}")
+            wrong.append(f"{whose}: {error.message}")
     if wrong:
         return Finding("stored tokens", well=False, message=f"{len(wrong)} cannot be read; {wrong[0]}")
     return Finding("stored tokens", well=True, message=f"all {len(tokens)} can be read" if tokens else "none")

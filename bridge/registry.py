@@ -302,9 +302,12 @@ class Registry:
             encrypted = await rows.encrypted_secrets(connection)
 
         def secret(kind: str, host: str) -> str | None:
-            token = encrypted.get((kind, host)) or encrypted.get((kind, ""))
+            token = encrypted.get((kind, host))
+            usual = self._is_usual(kind, host)
+            if token is None and (usual or self.http.trusts(f"https://{host}")):  # no host that somebody pasted
+                token = encrypted.get((kind, ""))
             if token is None:
-                return self.environment_secrets.get(kind) if self._is_usual(kind, host) else None
+                return self.environment_secrets.get(kind) if usual else None
             return self.secrets.decrypt(token).get_secret_value()
 
         return Context(

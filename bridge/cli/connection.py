@@ -62,7 +62,8 @@ def add(
     if json:
         print_json({"connection": stored})
     else:
-        say(f"Stored the token for {stored.kind} at {stored.host or 'any host'} (connection {stored.id}).")
+        where = stored.host or "the hosts that the settings name"
+        say(f"Stored the token for {stored.kind} at {where} (connection {stored.id}).")
 
 
 @app.command("list")

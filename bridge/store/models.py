@@ -17,7 +17,7 @@ from adapters.base import ModelCard
 from adapters.cards import card_as_json, card_from_json
 from bridge.domain import Connection, LabelMapping, Model
 from bridge.errors import Conflict, NotFound
-from bridge.store.tables import connections, jobs, mappings, models, profiles
+from bridge.store.tables import connections, jobs, label_studio_projects, mappings, models, profiles
 
 
 def moment(seconds: float) -> datetime:
@@ -161,13 +161,23 @@ async def encrypted_secrets(connection: AsyncConnection) -> dict[tuple[str, str]
     return {(row.kind, row.host): row.secret for row in rows}
 
 
+async def project_tokens(connection: AsyncConnection) -> dict[str, bytes]:
+    """Base URL of a Label Studio and project -> the encrypted token that its /setup told."""
+    table = label_studio_projects
+    rows = await connection.execute(sa.select(table).where(table.c.token.is_not(None)))
+    return {f"{row.base_url}, project {row.project_key.partition('.')[0]}": row.token for row in rows}
+
+
 async def replace_secrets(connection: AsyncConnection, change: Callable[[bytes], bytes]) -> int:
     """Store ``change`` of every encrypted secret, all or none; how many there are."""
-    rows = (await connection.execute(sa.select(connections.c.id, connections.c.secret))).all()
-    for row in rows:
-        values = {"secret": change(row.secret)}
-        await connection.execute(sa.update(connections).where(connections.c.id == row.id).values(values))
-    return len(rows)
+    count = 0
+    projects = label_studio_projects.c
+    for key, secret in ((connections.c.id, connections.c.secret), (projects.task_id, projects.token)):
+        for row in (await connection.execute(sa.select(key, secret).where(secret.is_not(None)))).all():
+            update = sa.update(key.table).where(key == row[0]).values({secret.name: change(row[1])})
+            await connection.execute(update)
+            count += 1
+    return count
 
 
 async def remove_connection(connection: AsyncConnection, connection_id: int) -> None:

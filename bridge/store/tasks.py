@@ -39,7 +39,8 @@ async def add_task(connection: AsyncConnection, name: str, task_labels: Iterable
         }
         for position, label in enumerate(task_labels)
     ]
-    await connection.execute(sa.insert(labels), rows)
+    if rows:
+        await connection.execute(sa.insert(labels), rows)
     return await get_task(connection, task_id)
 
 

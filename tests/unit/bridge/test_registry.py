@@ -13,12 +13,17 @@ from cryptography.fernet import Fernet
 
 from adapters.base import Context, ModelCard, PredictOptions
 from adapters.errors import AccessDenied, Unavailable
+from adapters.network import HttpPolicy
 from bridge.app import open_app
+from bridge.doctor import examine
 from bridge.domain import Model
 from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound
+from bridge.label_studio.config import LabelConfig
+from bridge.ml_backend.requests import Setup
 from bridge.registry import free_name
 from bridge.secrets import SecretsError
 from bridge.settings import Settings, load_settings
+from bridge.store import models as model_rows
 from tests.unit.bridge.world import FakePredictor, World, use_fakes, world
 
 KEY = "hf_aVerySecretKeyOfSomebody"
@@ -201,6 +206,16 @@ async def test_the_environments_key_goes_to_no_strange_host(made: World) -> None
     assert (await context_of(made)).secret("huggingface", "stranger.example") is None
 
 
+@pytest.mark.parametrize("kind", ["huggingface", "roboflow", "nuclio", "cvat", "label-studio"])
+async def test_a_stored_key_of_no_host_is_sent_to_no_host_that_somebody_pasted(made: World, kind: str) -> None:
+    await made.registry.connect(kind, "", KEY)
+    made.registry.http = HttpPolicy(frozenset({"allowed.lan:8070"}))
+    secret = (await context_of(made)).secret
+    assert secret(kind, "stranger.example") is None
+    assert secret(kind, "allowed.lan") is None
+    assert secret(kind, "allowed.lan:8070") == KEY
+
+
 async def test_hf_token_is_taken_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", KEY)
     adapter = use_fakes(monkeypatch)
@@ -357,11 +372,23 @@ async def test_stored_secrets_move_to_a_new_key_and_the_old_one_can_go(tmp_path:
     async with open_app(settings(old)) as app:
         await app.registry.connect("huggingface", "huggingface.co", "hf_first")
         await app.registry.connect("cvat", "cvat.lan", "second")
+        for name, token in (("told", "third"), ("silent", None)):
+            told = Setup(project=f"{len(name)}.1", hostname="https://ls.lan", access_token=token)
+            await app.ml_backend.projects.set_up(told, LabelConfig((), ()))
     async with open_app(settings(f"{new},{old}")) as app:
-        assert await app.registry.rotate_secrets() == 2
+        assert await app.registry.rotate_secrets() == 3
     async with open_app(settings(new)) as app:
+        async with app.store.read() as connection:
+            tokens = await model_rows.project_tokens(connection)
+        assert [app.registry.secrets.decrypt(each).get_secret_value() for each in tokens.values()] == ["third"]
+        assert [each.message async for each in examine(app) if each.check == "stored tokens"] == ["all 3 can be read"]
         assert await app.registry.secret("huggingface", "huggingface.co") == "hf_first"
         assert await app.registry.secret("cvat", "cvat.lan") == "second"
     async with open_app(settings(old)) as app:
         with pytest.raises(SecretsError):
             await app.registry.rotate_secrets()
+        for connection in await app.registry.connections():
+            await app.registry.disconnect(connection.id)
+        (found,) = [each async for each in examine(app) if each.check == "stored tokens"]
+        assert not found.well
+        assert "https://ls.lan, project 4" in found.message
