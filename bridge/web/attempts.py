@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from bridge.errors import TooManyRequests
 
 CLIENT_BURST, CLIENT_PER_S = 10, 0.2
+MOST_DEBT = 720  # wrong ones of a client beyond its burst: an hour's worth
 ALL_BURST, ALL_PER_S = 200, 10.0
 MOST_CLIENTS = 10_000
 MOST_KNOWN = 1_000
@@ -32,8 +33,8 @@ class _Bucket:
         self._at = now
         return max(0.0, (1 - self._left) / self._per_s)
 
-    def take(self) -> None:
-        self._left = max(0.0, self._left - 1)
+    def take(self, least: float = 0.0) -> None:
+        self._left = max(least, self._left - 1)
 
 
 class FailedAttempts:
@@ -65,7 +66,7 @@ class FailedAttempts:
         now = self._clock()
         bucket = self._clients.pop(key, None) or _Bucket(CLIENT_BURST, CLIENT_PER_S, now)
         bucket.wait(now)
-        bucket.take()
+        bucket.take(-MOST_DEBT)  # many that were under way at once count, each of them
         self._all.take()
         self._clients[key] = bucket  # the latest stands last
         if len(self._clients) > MOST_CLIENTS:

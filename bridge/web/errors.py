@@ -84,6 +84,7 @@ ERROR_CODES: dict[str, str] = {
 }
 assert {code for _, _, code in PREDICTOR_STATUS} <= ERROR_CODES.keys()
 
+CLIENT_GONE = 499  # in the log and the metrics alone, as nginx has it: nobody is there to be answered
 REQUEST_ID = "X-Request-ID"
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _begun: ContextVar[web.StreamResponse | None] = ContextVar("begun")  # the request's answer, once that goes out
@@ -140,6 +141,10 @@ def _of(error: Exception, request: web.Request) -> web.Response:
     return as_response(BridgeError("Something unexpected went wrong.", hint=hint))
 
 
+def _has_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
 def _broken_off(error: Exception, request: web.Request, begun: web.StreamResponse) -> web.StreamResponse:
     """An answer that failed after its first byte: a second one would stand in its middle, so the connection ends."""
     if isinstance(error, ConnectionError):
@@ -174,11 +179,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     structlog.contextvars.bind_contextvars(request=_request_id(request))
     try:
         response = await handler(request)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (everything becomes an answer)
         begun = _begun.get()
-        if begun is None and isinstance(error, ConnectionError):
-            raise  # the client has gone before its answer; aiohttp drops the connection
-        response = _of(error, request) if begun is None else _broken_off(error, request, begun)
+        if begun is None and isinstance(error, ConnectionError) and _has_gone(request):
+            log.info("the client left before its answer", path=request.path)
+            response = web.Response(status=CLIENT_GONE)
+        else:
+            response = _of(error, request) if begun is None else _broken_off(error, request, begun)
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
     known_method = request.method if resource is not None else "any"

@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 0.3
 HEARTBEAT_S = 15.0
+ASK_AGAIN_S = 5.0  # whether the caller's token still holds
 SPEED_WINDOW_S = 5.0
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
@@ -67,11 +69,18 @@ def _data(job: Job, speed: float) -> str:
     )
 
 
-async def stream_events(request: web.Request, jobs: Jobs, job_id: int, closing: asyncio.Event) -> web.StreamResponse:
+async def stream_events(
+    request: web.Request,
+    jobs: Jobs,
+    job_id: int,
+    closing: asyncio.Event,
+    still_allowed: Callable[[], Awaitable[object]],
+) -> web.StreamResponse:
     """Send ``state`` when the state changes and ``progress`` when the counts do, until the job ends.
 
-    What goes wrong after the first byte is sent as ``error``, with code, message and hint, and ends the stream.
-    204 where the client has seen the end already, which tells an EventSource not to come back. Raises NotFound.
+    ``still_allowed`` raises BridgeError where the caller's token has ended meanwhile. What goes wrong after the first
+    byte is sent as ``error``, with code, message and hint, and ends the stream. 204 where the client has seen the end
+    already, which tells an EventSource not to come back. Raises NotFound.
     """
     job = await jobs.get(job_id)
     seen = request.headers.get("Last-Event-ID", "")
@@ -83,8 +92,8 @@ async def stream_events(request: web.Request, jobs: Jobs, job_id: int, closing: 
     try:
         await response.write(b"retry: 1000\n\n")
         try:
-            await _follow(response, jobs, job, seen, closing)
-        except BridgeError as error:  # the job was removed, or the database is away
+            await _follow(response, jobs, job, seen, closing, still_allowed)
+        except BridgeError as error:  # the job was removed, the token revoked, or the database is away
             log.warning("a stream of events ended early", job=job_id, code=error.code, error=error.message)
             data = json.dumps(error.as_json()["error"], separators=(",", ":"))
             await response.write(f"event: error\ndata: {data}\n\n".encode())
@@ -94,10 +103,20 @@ async def stream_events(request: web.Request, jobs: Jobs, job_id: int, closing: 
     return response
 
 
-async def _follow(response: web.StreamResponse, jobs: Jobs, job: Job, seen: str, closing: asyncio.Event) -> None:
+async def _follow(
+    response: web.StreamResponse,
+    jobs: Jobs,
+    job: Job,
+    seen: str,
+    closing: asyncio.Event,
+    still_allowed: Callable[[], Awaitable[object]],
+) -> None:
     speed = _Speed()
-    told_at = time.monotonic()
+    told_at = asked_at = time.monotonic()
     while True:
+        if time.monotonic() - asked_at >= ASK_AGAIN_S:
+            await still_allowed()
+            asked_at = time.monotonic()
         now = event_id(job)
         rate = speed.mark(job.frames_done + job.frames_failed)
         if now != seen:

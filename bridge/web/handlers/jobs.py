@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from bridge.applying import ApplySpec
-from bridge.domain import JobSpec
+from bridge.domain import JobSpec, Scope
 from bridge.web.answers import JobAnswer, JobPage, LedgerEntry, LedgerPage, PreviewAnswer, UndoneAnswer
 from bridge.web.events import stream_events
 from bridge.web.paging import cut
@@ -75,4 +75,11 @@ async def list_ledger(call: Call[LedgerQuery, Nothing]) -> LedgerPage:
 
 
 async def job_events(call: Call[Nothing, Nothing]) -> web.StreamResponse:
-    return await stream_events(call.request, call.service.jobs, call.ids["job_id"], call.state.closing)
+    auth, request = call.state.auth, call.request
+    return await stream_events(
+        request,
+        call.service.jobs,
+        call.ids["job_id"],
+        call.state.closing,
+        still_allowed=lambda: auth.authorize(request, Scope.READ),
+    )

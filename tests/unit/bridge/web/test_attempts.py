@@ -41,6 +41,27 @@ def test_a_client_may_be_wrong_so_often_and_then_now_and_again(clock: Clock) -> 
         tries.check("10.0.0.1", "x")
 
 
+def test_wrong_ones_that_are_tried_at_once_each_count(clock: Clock) -> None:
+    tries = FailedAttempts(clock)
+    for i in range(100):  # all are looked at before the first is known to be wrong
+        tries.check("10.0.0.1", i)
+    for i in range(100):
+        tries.failed("10.0.0.1", i)
+    clock.now += (100 - attempts.CLIENT_BURST) / attempts.CLIENT_PER_S
+    with pytest.raises(TooManyRequests):
+        tries.check("10.0.0.1", "x")
+    clock.now += 1 / attempts.CLIENT_PER_S
+    tries.check("10.0.0.1", "x")
+
+
+def test_a_client_waits_no_longer_than_an_hour_and_some(clock: Clock) -> None:
+    tries = FailedAttempts(clock)
+    for i in range(5000):
+        tries.failed("10.0.0.1", i)
+    clock.now += (attempts.MOST_DEBT + 1) / attempts.CLIENT_PER_S
+    tries.check("10.0.0.1", "x")
+
+
 def test_clients_together_may_be_wrong_so_often(clock: Clock) -> None:
     tries = FailedAttempts(clock)
     for i in range(attempts.ALL_BURST):

@@ -56,6 +56,23 @@ async def test_a_head_that_drips_is_not_waited_for(api: Api) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("path", ["/v1/tasks", "/login"])
+async def test_who_hangs_up_in_the_middle_of_a_body_leaves_no_traceback(
+    api: Api, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    _, writer = await connect(api)
+    kind = "application/json" if path != "/login" else "application/x-www-form-urlencoded"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n\r\n{{"
+    writer.write(head.encode())
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.transport.abort()
+    async with asyncio.timeout(20):
+        while f'route="{path}",status="499"' not in (await api.raw("GET", "/metrics"))[1].decode():
+            await asyncio.sleep(0.05)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks/1/frames?filename=a.png"])
 async def test_a_body_that_stops_is_not_waited_for_and_leaves_nothing(api: Api, path: str) -> None:
     await api.task()
