@@ -217,6 +217,10 @@ class VideosSettings(Section):
 class ArchivesSettings(Section):
     max_files: Positive = Field(default=200_000, description="Archives of more files are refused.")
     max_total_mb: Positive = Field(default=20_000, description="Archives that unpack to more are refused, in MB.")
+    max_annotations_mb: Positive = Field(
+        default=512,
+        description="Larger annotation files are refused over the network, in MB; they are read whole.",
+    )
 
 
 class ServerSettings(Section):

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bridge.errors import InvalidRequest, TooLarge
+from bridge.sources.archive import METHODS, open_bounded
 
 MAX_TEXT_BYTES = 64 * 2**20  # of one text file
+MAX_TOTAL_BYTES = 4 * 2**30  # of all files of a zip that are wanted
 MAX_FILES = 2_000_000
 
 
@@ -27,17 +29,23 @@ def wanted_files(path: Path, wanted: Callable[[str], bool], hint: str) -> Iterat
                 if not _is_hidden(name) and wanted(name) and file.is_file():
                     yield name, _within_bounds(name, file.stat().st_size, file.read_bytes)
             return
-        with zipfile.ZipFile(path) as archive:
-            entries = [i for i in archive.infolist() if not _is_hidden(i.filename) and wanted(i.filename)]
-            if len(entries) > MAX_FILES:
-                raise TooLarge(f"{path.name} holds too many files.")
-            for info in sorted(entries, key=lambda info: info.filename):
+        with open_bounded(path, MAX_FILES) as archive:
+            for info in _wanted_entries(archive, path.name, wanted):
                 if not info.is_dir():
                     yield info.filename, _within_bounds(info.filename, info.file_size, partial(archive.read, info))
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise InvalidRequest(f"{path.name} is neither a folder nor a readable zip file.", hint=hint) from error
     except OSError as error:
         raise InvalidRequest(f"{path.name} cannot be read: {error.strerror or error}.", hint=hint) from error
+
+
+def _wanted_entries(archive: zipfile.ZipFile, name: str, wanted: Callable[[str], bool]) -> list[zipfile.ZipInfo]:
+    entries = [i for i in archive.infolist() if not _is_hidden(i.filename) and wanted(i.filename)]
+    if any(i.compress_type not in METHODS for i in entries):
+        raise NotImplementedError  # a method that asks for the memory that the file names
+    if sum(i.file_size for i in entries) > MAX_TOTAL_BYTES:  # entries may share their bytes
+        raise TooLarge(f"{name} unpacks to more than the {MAX_TOTAL_BYTES // 2**20} MB that are read.")
+    return sorted(entries, key=lambda info: info.filename)
 
 
 def text_of(body: bytes, name: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from bridge.errors import InvalidRequest, Overloaded, TooLarge
 
 ARCHIVE_SUFFIX = ".zip"
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others ask for the memory that the file names
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others ask for the memory that the file names
 _MOST_PER_ENTRY = 600  # bytes of the directory, names included
 _ENCRYPTED = 0x1  # bit 0 of an entry's general purpose flags (APPNOTE.TXT 4.4.4)
 
@@ -56,7 +56,7 @@ def extract(
     """
     entries, skipped = [], 0
     try:
-        with _open(archive, 2 * max_files + 1000) as opened:  # beside images there may be annotations
+        with open_bounded(archive, 2 * max_files + 1000) as opened:  # beside images there may be annotations
             for info in opened.infolist():
                 parts = PurePosixPath(info.filename.replace("\\", "/")).parts
                 if info.is_dir() or any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
@@ -103,7 +103,7 @@ class _Directory(list[zipfile.ZipInfo]):
         super().append(entry)
 
 
-def _open(archive: Path, most: int) -> zipfile.ZipFile:
+def open_bounded(archive: Path, most: int) -> zipfile.ZipFile:
     """The zip, without an object for each of a million entries. Raises TooLarge, and what zipfile raises.
 
     zipfile reads the whole directory at once, so that its size is looked at before.
@@ -159,7 +159,7 @@ def _refusal(info: zipfile.ZipInfo, max_file_bytes: int) -> str:
         return "is a symbolic link"
     if info.flag_bits & _ENCRYPTED:
         return "is encrypted"
-    if info.compress_type not in _METHODS:
+    if info.compress_type not in METHODS:
         return "is packed by a method that few programs know; pack it again, as a plain zip"
     if info.file_size > max_file_bytes:
         return f"is too large: {info.file_size} bytes, at most {max_file_bytes} are taken"

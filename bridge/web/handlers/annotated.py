@@ -62,7 +62,8 @@ async def import_annotations(call: Call[ImportQuery, Nothing]) -> ImportAnswer:
     form = formats.find(call.query.format)
     service = call.service
     task = await service.tasks.get(call.ids["task_id"])
-    most = service.settings.server.max_upload_mb * 2**20
+    settings = service.settings
+    most = min(settings.server.max_upload_mb, settings.archives.max_annotations_mb) * 2**20
     async with incoming_folder(service.settings.storage.folder) as folder:
         upload = Upload(folder, UploadLimits(most, most))
         path = await receive_file(call.request, upload, f"annotations{form.suffix}")

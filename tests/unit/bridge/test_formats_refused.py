@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from bridge.errors import BridgeError, InvalidRequest, TooLarge
 from bridge.formats import unpacking
 from bridge.formats.document import Document
 from tests.unit.bridge.annotated import LABELS, MASK, RECTANGLE, frame
+from tests.unit.bridge.test_hostile_files import make_zip, tiny_files
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]>'
 
@@ -338,6 +340,37 @@ def test_files_out_of_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(unpacking, "MAX_TEXT_BYTES", 10)
     with pytest.raises(TooLarge, match="is too large"):
         read(tmp_path, "voc", voc(""))
+
+
+@pytest.mark.parametrize("name", ["voc", "yolo", "mot", "datumaro"])
+def test_a_zip_of_too_many_files_is_refused_without_an_object_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(unpacking, "MAX_FILES", 1000)
+    packed = tiny_files(tmp_path / "many.zip", 100_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match="holds more than"):
+            formats.find(name).read(packed)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zip_whose_files_share_their_bytes_is_refused_by_what_it_unpacks_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "MAX_TOTAL_BYTES", 1000)
+    packed = make_zip(tmp_path / "bomb.zip", {f"labels/{i}.txt": b" " * 300 for i in range(4)})
+    with pytest.raises(TooLarge, match="unpacks to more"):
+        formats.find("yolo").read(packed)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_annotations_packed_by_uncommon_methods_are_refused(tmp_path: Path, method: int) -> None:
+    packed = make_zip(tmp_path / "in.zip", {"Annotations/a.xml": b"<annotation/>"}, method)
+    with pytest.raises(InvalidRequest, match="readable zip"):
+        formats.find("voc").read(packed)
 
 
 VALUES = st.recursive(

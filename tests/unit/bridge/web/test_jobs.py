@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import Any
 from unittest.mock import AsyncMock
@@ -10,6 +11,7 @@ from unittest.mock import AsyncMock
 import pytest
 from aiohttp import FormData
 
+from bridge.domain import Scope
 from bridge.errors import NotFound
 from bridge.jobs import Jobs
 from bridge.web import events
@@ -206,6 +208,27 @@ async def test_a_client_that_leaves_the_stream_harms_nothing(api: Api, slow: asy
     assert await api.call("GET", "/healthz") == {"status": "ok"}
 
 
+async def test_a_stream_ends_when_its_token_is_revoked(
+    api: Api, slow: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "ASK_AGAIN_S", 0.1)
+    model, task = await api.model(), await api.task(pictures=1)
+    job = await api.job(task["id"], model["id"])
+    await running(api, job["id"])
+    tokens = api.server.state.service.tokens
+    token, text = await tokens.create("follower", Scope.READ)
+    headers = {"Authorization": f"Bearer {text}"}
+    url = f"{api.server.url}/v1/jobs/{job['id']}/events"
+    async with asyncio.timeout(20), api.session.get(url, headers=headers) as response:
+        while await response.content.readline() != b"event: state\n":
+            pass
+        await tokens.revoke(token.id)
+        rest = await response.text()
+    slow.set()
+    assert "event: error" in rest
+    assert '"code":"unauthorized"' in rest
+
+
 async def test_a_stream_whose_job_is_removed_ends_with_an_error_event(
     api: Api, slow: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,3 +413,12 @@ async def test_shapes_are_made_anew_from_a_jobs_results(api: Api) -> None:
     await api.call("POST", f"/v1/jobs/{strict['id']}/undo")
     await api.call("POST", f"/v1/jobs/{made['id']}/undo")
     assert (await api.call("GET", f"/v1/tasks/{task['id']}"))["shape_count"] == source["shapes_created"]
+
+
+@pytest.mark.parametrize("sections", [{"archives": {"max_annotations_mb": 1}}])
+async def test_an_annotation_file_that_is_too_large_to_be_read_whole_is_refused(api: Api) -> None:
+    task = await api.task(pictures=1)
+    headers = {"Content-Type": "application/octet-stream"}
+    path = f"/v1/tasks/{task['id']}/import"
+    await api.error("POST", path, 413, "too_large", data=io.BytesIO(b" " * (2**20 + 1)), headers=headers)
+    await api.error("POST", path, 400, "invalid_request", data=io.BytesIO(b" " * 2**20), headers=headers)
