@@ -27,7 +27,8 @@ from benchmarks.local_models import opened
 from benchmarks.machine import Table, Watch, interleaved
 from benchmarks.other_ways import STREET, images
 from bridge.app import App
-from bridge.domain import JobSpec, Model, NewFrame
+from bridge.domain import Model, NewFrame
+from bridge.job_spec import JobSpec
 from bridge.remotes import Access, Remotes
 from bridge.store import tasks as task_rows
 from bridge.task_labels import labels_from_json

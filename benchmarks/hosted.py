@@ -18,7 +18,7 @@ from adapters.http_caller import Host, HttpCaller, Request
 from adapters.network import HttpPolicy
 from benchmarks.free_model import CARD, FreeModel, service
 from benchmarks.machine import Table, Watch
-from bridge.domain import JobSpec
+from bridge.job_spec import JobSpec
 from tests.servers.paced_host import PacedHost
 
 AT_ONCE, DELAY_S = 16, 0.1

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from benchmarks.free_model import Service, database_mb, service
 from benchmarks.machine import Table, Watch
-from bridge.domain import Job, JobSpec
-from bridge.runner import Progress
+from bridge.domain import Job
+from bridge.job_plan import Progress
+from bridge.job_spec import JobSpec
 
 WARM = 2000  # frames, after which memory may not grow
 

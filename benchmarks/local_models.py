@@ -28,7 +28,8 @@ from adapters.processor import usable_cores
 from benchmarks.machine import Table, Watch, interleaved
 from benchmarks.other_ways import STREET, images, others
 from bridge.app import App, open_app
-from bridge.domain import JobSpec, Model, NewFrame
+from bridge.domain import Model, NewFrame
+from bridge.job_spec import JobSpec
 from bridge.settings import load_settings
 from bridge.store import tasks as task_rows
 from bridge.task_labels import labels_from_json

@@ -20,7 +20,7 @@ import numpy as np
 import sqlalchemy as sa
 from aiohttp import ClientSession
 
-from bridge.domain import JobSpec
+from bridge.job_spec import JobSpec
 from bridge.settings import load_settings
 from bridge.store import Store
 from bridge.store import tasks as task_rows

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bridge.interactive import Interactive
+from bridge.job_plan import RunnerOptions
 from bridge.jobs import Jobs
 from bridge.learning import Learning
 from bridge.ml_backend.backend import Backend
@@ -18,7 +19,6 @@ from bridge.net import endpoints, http_policy
 from bridge.profiles import Profiles
 from bridge.registry import Registry
 from bridge.remotes import Access
-from bridge.runner import RunnerOptions
 from bridge.secrets import SecretBox
 from bridge.settings import Settings
 from bridge.sources.files import ImageLimits, VideoLimits

@@ -15,8 +15,9 @@ from adapters.base import Detections, Limits, ModelCard, PredictOptions
 from adapters.errors import BadFrame
 from adapters.frame import Frame
 from bridge import results
-from bridge.domain import Clean, Fraction, Job, JobSpec, JobState, Model, Nms, Task, Tracking
+from bridge.domain import Job, JobState, Model, Task
 from bridge.errors import Conflict, InvalidRequest
+from bridge.job_spec import Clean, Fraction, JobSpec, Nms, Tracking
 from bridge.mapping import check_choices
 from bridge.pinning import check_pairs, labels_of, mapped_by
 from bridge.prompting import prompted, prompts_from_json

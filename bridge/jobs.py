@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import DownloadProgress, Predictor
 from bridge.applying import ApplySpec, StoredResults, create_applied
-from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, Model, Task, TaskLabel, Undone
+from bridge.domain import FrameState, Job, JobState, LedgerRow, Model, Task, TaskLabel, Undone
 from bridge.dry_run import Preview, preview
 from bridge.errors import BridgeError, Conflict, Overloaded, translated
 from bridge.fallback import fallback_of, lent_with_fallback
+from bridge.job_plan import JobPlan, Progress, RunnerOptions
+from bridge.job_spec import JobSpec
 from bridge.linking import link_shapes
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
@@ -28,7 +30,7 @@ from bridge.recall import Recall, plain_key
 from bridge.refine import Refinement
 from bridge.registry import Registry
 from bridge.remotes import Access, Remotes, Writing
-from bridge.runner import JobPlan, Progress, Runner, RunnerOptions
+from bridge.runner import Runner
 from bridge.sources.frame_source import FileFrames, FrameSource
 from bridge.store import Store, undoing
 from bridge.store import jobs as rows

@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.domain import Shape, StoredFrame, Tracking
+from bridge.domain import Shape, StoredFrame
+from bridge.job_spec import Tracking
 from bridge.outlines import Box, box_around, objects_of
 from bridge.store import Store
 from bridge.store import jobs as ledger

@@ -9,9 +9,10 @@ from typing import Any
 
 from adapters.base import ModelCard
 from adapters.promptable import ASKED_BY_HAND
-from bridge.domain import JobSpec, Model, Task, TaskLabel
+from bridge.domain import Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import fits
+from bridge.job_spec import JobSpec
 from bridge.label_studio.labels import joint_pairs
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
 from bridge.model_labels import describe

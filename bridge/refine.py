@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Detections, ModelCard, RotatedRectangle, WholeFrame
-from bridge.domain import JobSpec, Nms, Shape, TaskLabel
+from bridge.domain import Shape, TaskLabel
 from bridge.fit import Fit, fits
+from bridge.job_spec import JobSpec, Nms
 from bridge.model_labels import describe
 from bridge.overlap import suppress
 from bridge.shapes import above, to_shapes

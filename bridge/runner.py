@@ -7,7 +7,7 @@ ends the run before that leaves the frame pending, and the next run begins there
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -30,8 +30,9 @@ from adapters.frame import Frame
 from bridge import results
 from bridge.domain import JobState, StoredFrame
 from bridge.errors import BridgeError, predictor_code
+from bridge.job_plan import JobPlan, Progress, RunnerOptions
 from bridge.patience import Patience
-from bridge.refine import Refinement, refine
+from bridge.refine import refine
 from bridge.sinks.sink import FinishedFrame, Sink, Written
 from bridge.sources.frame_source import FrameSource, Picture
 from bridge.speed import Speed
@@ -49,49 +50,6 @@ FATAL = (AccessDenied, ModelNotFound, Unsupported)
 MOST_PIXELS = 128 * 2**20  # of the frames in one batch: 384 MB when they are decoded; a larger one goes alone
 PAGE = 512  # ledger rows read at once
 ENOUGH_TO_JUDGE = 20  # frames, before the failure rate can stop a job
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerOptions:
-    """How a job is run; the settings of [jobs]. Times are in seconds."""
-
-    floor_score: float = 0.05
-    max_detections: int = 300
-    batch_size: int = 0  # 0: what the model's limits say
-    read_ahead: int = 32
-    commit_frames: int = 256
-    commit_s: float = 0.2
-    lease_s: float = 30.0
-    patience_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class JobPlan:
-    """What one run needs to know of its job."""
-
-    total: int
-    done: int
-    failed: int
-    refinement: Refinement
-    max_failure_rate: float
-    shapes: int = 0  # made by earlier runs
-    keep_results: bool = True
-    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an open vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job is, earlier runs of it included.
-
-    ``frames_per_second`` is of the last seconds; ``seconds_left`` is None where unknown.
-    """
-
-    total: int
-    done: int
-    failed: int
-    shapes: int
-    frames_per_second: float
-    seconds_left: float | None
 
 
 # What the writer waits for; None is the end.

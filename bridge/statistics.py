@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge import results
-from bridge.domain import FrameSelection, Shape, Source, StoredFrame
+from bridge.domain import Shape, Source, StoredFrame
+from bridge.job_spec import FrameSelection
 from bridge.store import Store
 from bridge.store import jobs as job_rows
 from bridge.store import models as model_rows

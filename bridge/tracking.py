@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from bridge.domain import Tracking
+from bridge.job_spec import Tracking
 from bridge.overlap import Boxes, ious
 
 _SMOOTHING = 0.5  # how much of its speed a track takes from its last step

@@ -12,7 +12,7 @@ from typing import Self
 from adapters.base import Detections, Limits, ModelCard, PredictOptions, Predictor
 from adapters.errors import BadOutput, OutOfMemory
 from adapters.frame import Frame
-from bridge.domain import Region, Tiling
+from bridge.job_spec import Region, Tiling
 from bridge.seams import put_together
 from bridge.views import View, crop, moved, region_of, views_of, within
 

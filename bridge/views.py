@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from adapters.base import Detections, Geometry, Mask, Polygon, RotatedRectangle, Skeleton, WholeFrame
 from adapters.errors import BadOutput
 from adapters.frame import Frame
-from bridge.domain import Region, Tiling
+from bridge.job_spec import Region, Tiling
 from bridge.masks import crop_mask, mask_from_crop
 
 MAX_VIEWS = 1000  # of one frame

@@ -10,8 +10,8 @@ import structlog
 
 from bridge.domain import JobState
 from bridge.errors import BridgeError, Conflict
+from bridge.job_plan import Progress
 from bridge.jobs import Jobs
-from bridge.runner import Progress
 
 log = structlog.get_logger(__name__)
 

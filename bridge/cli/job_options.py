@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from bridge.domain import JobSpec
+    from bridge.job_spec import JobSpec
 
 S = TypeVar("S")
 
@@ -115,7 +115,7 @@ def parse_scores(texts: list[str] | None, option: str = "--label-threshold") -> 
 
 def make_spec(**values: Any) -> JobSpec:
     """A job's spec, with what is wrong in it said in one line."""
-    from bridge.domain import JobSpec  # noqa: PLC0415
+    from bridge.job_spec import JobSpec  # noqa: PLC0415  (pydantic is loaded only by commands that make jobs)
 
     return checked(JobSpec, **values)
 

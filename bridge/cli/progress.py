@@ -17,9 +17,9 @@ from adapters.base import DownloadProgress
 from bridge.app import App
 from bridge.domain import Job, JobState
 from bridge.errors import BridgeError, Conflict
+from bridge.job_plan import Progress as JobProgress
 from bridge.live_server import live_server
 from bridge.owner import is_dead, owner_here
-from bridge.runner import Progress as JobProgress
 from bridge.store.jobs import FINISHED
 
 LINE_EVERY_S = 2.0

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.promptable import ASKED_BY_HAND
-from bridge.domain import JobSpec, Model, Task, TaskLabel
+from bridge.domain import Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
+from bridge.job_spec import JobSpec
 from bridge.label_studio.config import LabelConfig
 from bridge.label_studio.labels import joint_pairs, task_labels
 from bridge.label_studio.version import version_of

@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.domain import JobSpec, Model
+from bridge.domain import Model
+from bridge.job_spec import JobSpec
 from bridge.label_studio.config import LabelConfig
 
 _REVISION_LETTERS = 8

@@ -16,13 +16,14 @@ from typing import NoReturn
 
 import structlog
 
-from bridge.domain import Clean, FrameSelection, FrameState, Job, JobSpec, JobState, NewFrame, StoredFrame, Task
+from bridge.domain import FrameState, Job, JobState, NewFrame, StoredFrame, Task
 from bridge.errors import BridgeError, Conflict, Overloaded
+from bridge.job_plan import Progress
+from bridge.job_spec import Clean, FrameSelection, JobSpec
 from bridge.jobs import Jobs
 from bridge.label_studio.plan import Plan
 from bridge.ml_backend.answers import Found
 from bridge.recall import Recall, plain_key
-from bridge.runner import Progress
 from bridge.store import Store
 from bridge.store import jobs as job_rows
 from bridge.store import label_studio as rows

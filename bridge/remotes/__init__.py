@@ -13,8 +13,9 @@ from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from adapters.network import HttpPolicy
-from bridge.domain import FrameSelection, Job, JobSpec, Task, Undone
+from bridge.domain import Job, Task, Undone
 from bridge.errors import InvalidRequest, translated
+from bridge.job_spec import FrameSelection, JobSpec
 from bridge.patience import Patience
 from bridge.secrets import SecretsError
 from bridge.sinks.holding import HoldingSink

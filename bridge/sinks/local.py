@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.domain import Clean, Intent
+from bridge.domain import Intent
+from bridge.job_spec import Clean
 from bridge.keeping import beside, people_made
 from bridge.sinks.sink import FinishedFrame, Written
 from bridge.store import Store

@@ -14,8 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.domain import FrameState, Job, JobSpec, JobState, LedgerRow, StoredFrame
+from bridge.domain import FrameState, Job, JobState, LedgerRow, StoredFrame
 from bridge.errors import Conflict, NotFound
+from bridge.job_spec import JobSpec
 from bridge.store.engine import insert_rows
 from bridge.store.models import moment
 from bridge.store.results import copy_ledger

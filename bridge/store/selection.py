@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.domain import FrameSelection, StoredFrame
+from bridge.domain import StoredFrame
+from bridge.job_spec import FrameSelection
 from bridge.store.tables import frames
 from bridge.store.tasks import selected_frames
 

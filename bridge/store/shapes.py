@@ -11,7 +11,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.domain import Clean, Shape, Source
+from bridge.domain import Shape, Source
+from bridge.job_spec import Clean
 from bridge.store.engine import insert_rows
 from bridge.store.tables import jobs, labels, shapes, tasks
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.domain import FrameSelection
+from bridge.job_spec import FrameSelection
 from bridge.store.tables import frames, jobs, labels, results, shapes
 from bridge.store.tasks import selected_frames
 

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.domain import FrameSelection, LabelAttribute, NewFrame, StoredFrame, Task, TaskLabel
+from bridge.domain import LabelAttribute, NewFrame, StoredFrame, Task, TaskLabel
 from bridge.errors import Conflict, NotFound
+from bridge.job_spec import FrameSelection
 from bridge.store.models import moment
 from bridge.store.tables import frames, jobs, labels, shapes, tasks
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from bridge.app import App
 from bridge.domain import Scope
 from bridge.errors import Forbidden, InvalidRequest, Unauthorized
-from bridge.settings import CvatSettings
+from bridge.settings_sections import CvatSettings
 from bridge.tokens import digest
 from bridge.web.attempts import FailedAttempts
 from bridge.web.authentication import Authentication

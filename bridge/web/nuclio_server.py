@@ -14,7 +14,7 @@ from bridge.app import App
 from bridge.errors import InvalidRequest
 from bridge.nuclio.loading import Loading
 from bridge.nuclio.table import make_functions
-from bridge.settings import CvatSettings
+from bridge.settings_sections import CvatSettings
 from bridge.web.attempts import FailedAttempts
 from bridge.web.errors import add_headers
 from bridge.web.metrics import Metrics

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field, Json, model_validator
 
-from bridge.domain import Region
+from bridge.job_spec import Region
 from bridge.profiles import MAX_TITLE
 from bridge.web.answers import Answer, LabelAnswer
 from bridge.web.requests import Body, Fraction, Id, LabelIn, Prompts

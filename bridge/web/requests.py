@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_validator
 
 from bridge.connection_kinds import Kind
-from bridge.domain import FrameSelection, FrameState, JobState, Region, Source
+from bridge.domain import FrameState, JobState, Source
 from bridge.dry_run import MOST_FRAMES
 from bridge.formats import FORMATS
+from bridge.job_spec import FrameSelection, Region
 from bridge.sources.files import VideoRange
 from bridge.web.paging import Paging
 from labelmatch import DISPLAY_SCORE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bridge.applying import ApplySpec
-from bridge.domain import JobSpec, Scope
+from bridge.domain import Scope
+from bridge.job_spec import JobSpec
 from bridge.web import answers as a
+from bridge.web import job_answers as ja
 from bridge.web import profile_bodies as p
 from bridge.web import requests as r
 from bridge.web.handlers import (
@@ -189,7 +191,7 @@ ROUTES: tuple[AnyRoute, ...] = (
           description="What another threshold would keep, before NMS. Made from the stored raw results."),
     Route("GET", "/v1/jobs/{job_id}/frames/{number}", "compareJobFrame", READ, "Statistics",
           "A frame before and after a job",
-          statistics.compare_frame, Nothing, Nothing, {200: a.ComparedFrame}, errors=(404,)),
+          statistics.compare_frame, Nothing, Nothing, {200: ja.ComparedFrame}, errors=(404,)),
     # Annotations
     Route("GET", "/v1/tasks/{task_id}/annotations", "listAnnotations", READ, "Annotations",
           "List frames with their shapes",
@@ -206,34 +208,34 @@ ROUTES: tuple[AnyRoute, ...] = (
           description="To the frames of the same names, all or nothing. What finds no place is named in the answer."),
     # Jobs
     Route("GET", "/v1/jobs", "listJobs", READ, "Jobs", "List annotation jobs",
-          jobs.list_jobs, r.JobsQuery, Nothing, {200: a.JobPage}),
+          jobs.list_jobs, r.JobsQuery, Nothing, {200: ja.JobPage}),
     Route("POST", "/v1/jobs", "createJob", ANNOTATE, "Jobs", "Annotate a task with a model",
-          jobs.create_job, Nothing, JobSpec, {201: a.JobAnswer}, errors=(404, 409), idempotent=True,
+          jobs.create_job, Nothing, JobSpec, {201: ja.JobAnswer}, errors=(404, 409), idempotent=True,
           description="The job is queued, and its mapping, threshold and model revision are pinned.",
           example={"target": 1, "model_id": 1, "accept_suggestions": 0.8, "clean": "automatic"}),
     Route("POST", "/v1/jobs/preview", "previewJob", ANNOTATE, "Jobs", "Try a job on some of its frames",
-          jobs.preview_job, r.PreviewQuery, JobSpec, {200: a.PreviewAnswer}, errors=HOST_ERRORS,
+          jobs.preview_job, r.PreviewQuery, JobSpec, {200: ja.PreviewAnswer}, errors=HOST_ERRORS,
           description="`frames` in the query says on how many. Nothing is stored.",
           example={"target": 1, "model_id": 1, "accept_suggestions": 0.8,
                    "tiling": {"width": 1024, "height": 1024}, "nms": {"iou": 0.6}}),
     Route("POST", "/v1/jobs/{job_id}/apply", "applyJob", ANNOTATE, "Jobs",
           "Make shapes anew from a job's stored raw results",
-          jobs.apply_job, Nothing, ApplySpec, {201: a.JobAnswer}, errors=(404, 409), idempotent=True,
+          jobs.apply_job, Nothing, ApplySpec, {201: ja.JobAnswer}, errors=(404, 409), idempotent=True,
           description="Another threshold, mapping or suppression as a new job of its own, which asks no model; what is "
           "not given is as it was.",
           example={"threshold": 0.6, "nms": {"iou": 0.5}}),
     Route("GET", "/v1/jobs/{job_id}", "getJob", READ, "Jobs", "Show a job",
-          jobs.get_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404,)),
+          jobs.get_job, Nothing, Nothing, {200: ja.JobAnswer}, errors=(404,)),
     Route("POST", "/v1/jobs/{job_id}/cancel", "cancelJob", ANNOTATE, "Jobs", "Cancel a job",
-          jobs.cancel_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404, 409),
+          jobs.cancel_job, Nothing, Nothing, {200: ja.JobAnswer}, errors=(404, 409),
           description="Batches in flight are finished; what is done stays."),
     Route("POST", "/v1/jobs/{job_id}/resume", "resumeJob", ANNOTATE, "Jobs", "Go on with an ended job",
-          jobs.resume_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404, 409)),
+          jobs.resume_job, Nothing, Nothing, {200: ja.JobAnswer}, errors=(404, 409)),
     Route("POST", "/v1/jobs/{job_id}/retry", "retryJob", ANNOTATE, "Jobs", "Try failed frames again",
-          jobs.retry_job, Nothing, Nothing, {200: a.JobAnswer}, errors=(404, 409)),
+          jobs.retry_job, Nothing, Nothing, {200: ja.JobAnswer}, errors=(404, 409)),
     Route("POST", "/v1/jobs/{job_id}/undo", "undoJob", ANNOTATE, "Jobs",
           "Take away what a job made, and bring back what it replaced",
-          jobs.undo_job, Nothing, Nothing, {200: a.UndoneAnswer}, errors=(404, 409)),
+          jobs.undo_job, Nothing, Nothing, {200: ja.UndoneAnswer}, errors=(404, 409)),
     Route("GET", "/v1/jobs/{job_id}/events", "jobEvents", READ, "Jobs", "Follow a job's progress",
           jobs.job_events, Nothing, Nothing,
           {200: Media("text/event-stream", "Server-sent events `state` and `progress`.", binary=False), 204: None},
@@ -241,7 +243,7 @@ ROUTES: tuple[AnyRoute, ...] = (
           description="Ends when the job ends. Last-Event-ID goes on where a stream broke off; 204 where the end was "
           "already seen."),
     Route("GET", "/v1/jobs/{job_id}/frames", "listJobFrames", READ, "Jobs", "List a job's ledger: each frame's state",
-          jobs.list_ledger, r.LedgerQuery, Nothing, {200: a.LedgerPage}, errors=(404,)),
+          jobs.list_ledger, r.LedgerQuery, Nothing, {200: ja.LedgerPage}, errors=(404,)),
     # System
     Route("GET", "/healthz", "healthz", OPEN, "System", "Whether the process lives",
           system.healthz, Nothing, Nothing, {200: a.Health}),

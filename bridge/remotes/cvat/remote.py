@@ -10,8 +10,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from adapters.network import HttpPolicy
-from bridge.domain import FrameSelection, Intent, Job, NewFrame, Task, Undone
+from bridge.domain import Intent, Job, NewFrame, Task, Undone
 from bridge.errors import Forbidden, InvalidRequest, NotFound, RemoteRefused
+from bridge.job_spec import FrameSelection
 from bridge.patience import Patience
 from bridge.remotes import Access, Writing
 from bridge.remotes.cvat.addresses import Address, parse_address

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bridge.domain import Clean, Intent, Shape
+from bridge.domain import Intent, Shape
 from bridge.errors import RemoteRefused
+from bridge.job_spec import Clean
 from bridge.keeping import beside, people_made
 from bridge.remotes import Writing
 from bridge.remotes.cvat.client import CvatClient

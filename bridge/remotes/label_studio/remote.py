@@ -11,8 +11,9 @@ import structlog
 
 from adapters.errors import AccessDenied
 from adapters.network import HttpPolicy
-from bridge.domain import FrameSelection, Job, Task, Undone
+from bridge.domain import Job, Task, Undone
 from bridge.errors import InvalidRequest, translated
+from bridge.job_spec import FrameSelection
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
 from bridge.label_studio.version import stem_of, version_of

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Transient
-from bridge.domain import Clean, Intent, Shape, Source, StoredFrame
+from bridge.domain import Intent, Shape, Source, StoredFrame
+from bridge.job_spec import Clean
 from bridge.label_studio.config import LabelConfig
 from bridge.label_studio.regions import Size, id_stem, prediction
 from bridge.patience import Patience

@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from bridge.applying import ApplySpec
-from bridge.domain import JobSpec, Scope
-from bridge.web.answers import JobAnswer, JobPage, LedgerEntry, LedgerPage, PreviewAnswer, UndoneAnswer
+from bridge.domain import Scope
+from bridge.job_spec import JobSpec
 from bridge.web.events import stream_events
+from bridge.web.job_answers import JobAnswer, JobPage, LedgerEntry, LedgerPage, PreviewAnswer, UndoneAnswer
 from bridge.web.paging import cut
 from bridge.web.requests import JobsQuery, LedgerQuery, PreviewQuery
 from bridge.web.route import Call, Nothing

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from adapters.base import Detections, PredictOptions
 from adapters.errors import PredictorError
 from adapters.frame import Frame
-from bridge.domain import Model, Region, Shape, TaskLabel
+from bridge.domain import Model, Shape, TaskLabel
 from bridge.errors import InvalidRequest, from_predictor
+from bridge.job_spec import Region
 from bridge.profiles import Named
 from bridge.prompting import check_asked
 from bridge.shapes import to_shapes

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bridge.domain import FrameState, JobState
 from bridge.errors import NotFound
-from bridge.web.answers import JobAnswer
+from bridge.web.job_answers import JobAnswer
 from bridge.web.pages.call import Older, PageCall
 from bridge.web.pages.rendering import Page
 

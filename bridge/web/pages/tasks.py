@@ -10,7 +10,8 @@ from bridge.domain import LABEL_TYPES, Model, Task
 from bridge.skeleton_drawing import bones
 from bridge.statistics import Statistics
 from bridge.task_labels import labels_as_json
-from bridge.web.answers import JobAnswer, ModelAnswer, TaskAnswer
+from bridge.web.answers import ModelAnswer, TaskAnswer
+from bridge.web.job_answers import JobAnswer
 from bridge.web.pages.call import Older, PageCall
 from bridge.web.pages.rendering import Page
 from bridge.web.paging import cursor_behind

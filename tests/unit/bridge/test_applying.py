@@ -12,8 +12,9 @@ import pytest
 
 from adapters.errors import AccessDenied
 from bridge.applying import ApplySpec
-from bridge.domain import Clean, FrameSelection, JobSpec, JobState, Nms, Region, Shape, Source, Tiling
+from bridge.domain import JobState, Shape, Source
 from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound
+from bridge.job_spec import Clean, FrameSelection, JobSpec, Nms, Region, Tiling
 from tests.unit.bridge.world import CARD, FakePredictor, World, detections, fail_frames, world
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from adapters.base import Limits, PredictOptions
 from adapters.frame import Frame
-from bridge.domain import JobSpec, JobState
-from bridge.runner import Progress
+from bridge.domain import JobState
+from bridge.job_plan import Progress
+from bridge.job_spec import JobSpec
 from tests.unit.bridge.world import FakePredictor, World, world
 
 MonkeyPatch = pytest.MonkeyPatch

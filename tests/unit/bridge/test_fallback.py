@@ -17,9 +17,10 @@ from adapters.base import Detections, Limits, ModelCard, PredictOptions, Predict
 from adapters.errors import AccessDenied, BadOutput, PredictorError, RateLimited, Unavailable, Unsupported
 from adapters.frame import Frame
 from adapters.references import HuggingFaceEndpoint
-from bridge.domain import JobState, Model, Tiling
+from bridge.domain import JobState, Model
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.fallback import allow_fallback, fallback_of, lent_with_fallback
+from bridge.job_spec import Tiling
 from bridge.viewing import viewed
 from tests.unit.bridge.world import CARD, OPTIONS, FakePredictor, World, world
 

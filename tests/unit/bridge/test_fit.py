@@ -13,9 +13,10 @@ from adapters.frame import Frame
 from adapters.network import HttpPolicy
 from adapters.nuclio_function import NuclioFunctions
 from adapters.references import NuclioFunction
-from bridge.domain import JobSpec, LabelAttribute, Shape, TaskLabel
+from bridge.domain import LabelAttribute, Shape, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import fit
+from bridge.job_spec import JobSpec
 from bridge.mapping import match_labels
 from bridge.model_labels import describe
 from bridge.pinning import check_pairs

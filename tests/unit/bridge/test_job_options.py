@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from bridge.cli.job_options import checked, make_spec, parse_nms, parse_region, parse_tiling
-from bridge.domain import JobSpec, Region
 from bridge.errors import InvalidRequest
+from bridge.job_spec import JobSpec, Region
 
 
 @pytest.mark.parametrize(

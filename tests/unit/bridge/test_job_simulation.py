@@ -16,8 +16,9 @@ import pytest
 from adapters.base import Limits
 from adapters.errors import AccessDenied, BadFrame, OutOfMemory, PredictorError, Unavailable
 from adapters.frame import Frame
-from bridge.domain import Clean, Job, JobState, Shape
+from bridge.domain import Job, JobState, Shape
 from bridge.errors import BridgeError
+from bridge.job_spec import Clean
 from bridge.jobs import Jobs
 from tests.unit.bridge.world import OPTIONS, FakePredictor, World, world
 

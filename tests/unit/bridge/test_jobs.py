@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from bridge.domain import Clean, FrameSelection, FrameState, Job, JobSpec, JobState, Shape, Source
+from bridge.domain import FrameState, Job, JobState, Shape, Source
 from bridge.errors import Conflict, InvalidRequest, NotFound
+from bridge.job_spec import Clean, FrameSelection, JobSpec
 from bridge.sinks.local import LocalSink
 from bridge.store import jobs as rows
 from bridge.store import models as model_rows

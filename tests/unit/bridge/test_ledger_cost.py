@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from adapters.base import Limits
-from bridge.runner import RunnerOptions
+from bridge.job_plan import RunnerOptions
 from tests.unit.bridge.world import World, world
 
 # A second is longer than the model takes: groups are full, whatever else the machine does.

@@ -13,8 +13,9 @@ import pytest
 from adapters.errors import Unavailable
 from adapters.frame import Frame
 from bridge.applying import ApplySpec
-from bridge.domain import JobSpec, JobState
+from bridge.domain import JobState
 from bridge.errors import BridgeError
+from bridge.job_spec import JobSpec
 from bridge.task_labels import parse_labels
 from tests.unit.bridge.world import CARD, OPTIONS, FakePredictor, World, world
 

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.base import Detections, Geometry, RotatedRectangle, WholeFrame
-from bridge.domain import JobSpec, Nms, Shape, Source, TaskLabel
+from bridge.domain import Shape, Source, TaskLabel
+from bridge.job_spec import JobSpec, Nms
 from bridge.keeping import beside, people_made
 from bridge.masks import mask_from_crop
 from bridge.overlap import ious, suppress

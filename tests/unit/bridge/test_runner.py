@@ -28,8 +28,8 @@ from adapters.frame import Frame
 from bridge import runner
 from bridge.domain import Job, JobState
 from bridge.errors import BridgeError
+from bridge.job_plan import Progress
 from bridge.logs import configure_logging
-from bridge.runner import Progress
 from bridge.sinks.local import LocalSink
 from bridge.sinks.sink import FinishedFrame, Written
 from tests.unit.bridge.world import OPTIONS, FakePredictor, World, detections, fail_frames, world

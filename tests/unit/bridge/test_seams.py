@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adapters.base import Detections, Geometry, Mask, Polygon, RotatedRectangle, Skeleton, WholeFrame
-from bridge.domain import Tiling
+from bridge.job_spec import Tiling
 from bridge.masks import decode_mask, mask_area, mask_from_crop
 from bridge.seams import put_together
 from bridge.views import View, moved, region_of, views_of

@@ -27,8 +27,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.base import Limits
 from adapters.errors import AccessDenied, BadFrame, OutOfMemory, PredictorError, PredictTimeout, Unavailable
 from adapters.frame import Frame
-from bridge.domain import Clean, Job, JobSpec, JobState, Shape, Source
+from bridge.domain import Job, JobState, Shape, Source
 from bridge.errors import BridgeError
+from bridge.job_spec import Clean, JobSpec
 from bridge.jobs import Jobs
 from bridge.store import Store
 from bridge.store.jobs import FINISHED

@@ -13,8 +13,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from bridge.domain import Clean, Shape
+from bridge.domain import Shape
 from bridge.errors import BridgeError
+from bridge.job_spec import Clean
 from bridge.store import Store, checks, engine, undoing
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows

@@ -13,8 +13,9 @@ from adapters.base import Detections
 from adapters.frame import Frame
 from bridge import linking
 from bridge.applying import ApplySpec
-from bridge.domain import JobSpec, NewFrame, Tracking
+from bridge.domain import NewFrame
 from bridge.errors import InvalidRequest
+from bridge.job_spec import JobSpec, Tracking
 from bridge.pinning import pin
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows

@@ -13,7 +13,7 @@ import pytest
 from adapters.base import Detections, Limits, ModelCard, PredictOptions, WholeFrame
 from adapters.errors import BadFrame, BadOutput, OutOfMemory
 from adapters.frame import Frame
-from bridge.domain import Region, Tiling
+from bridge.job_spec import Region, Tiling
 from bridge.viewing import ViewingPredictor, viewed
 from tests.unit.bridge.world import CARD
 

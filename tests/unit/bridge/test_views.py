@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from adapters.base import Detections, Mask, Polygon, RotatedRectangle, Skeleton, WholeFrame
 from adapters.errors import BadOutput
 from adapters.frame import Frame
-from bridge.domain import Region, Tiling
+from bridge.job_spec import Region, Tiling
 from bridge.masks import decode_mask, mask_from_crop
 from bridge.views import View, count_views, crop, moved, region_of, views_of, within
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from bridge import worker as module
-from bridge.domain import Job, JobSpec, JobState
+from bridge.domain import Job, JobState
 from bridge.errors import Conflict, InvalidRequest, Overloaded
-from bridge.runner import Progress
+from bridge.job_plan import Progress
+from bridge.job_spec import JobSpec
 from bridge.worker import Worker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

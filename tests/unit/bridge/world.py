@@ -25,11 +25,12 @@ from adapters.base import Context, Detections, Limits, ModelCard, PredictOptions
 from adapters.errors import BadFrame
 from adapters.frame import Frame
 from adapters.references import HuggingFaceModel, LocalFolder, Reference, RoboflowVersion
-from bridge.domain import Job, JobSpec, Model, NewFrame, Shape, Task
+from bridge.domain import Job, Model, NewFrame, Shape, Task
 from bridge.errors import Conflict
+from bridge.job_plan import RunnerOptions
+from bridge.job_spec import JobSpec
 from bridge.jobs import Jobs
 from bridge.registry import Registry
-from bridge.runner import RunnerOptions
 from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import jobs as job_rows

@@ -13,8 +13,9 @@ import pytest
 from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk.label_interface import LabelInterface
 
-from bridge.domain import Job, JobSpec, Model, Task
+from bridge.domain import Job, Model, Task
 from bridge.errors import BridgeError
+from bridge.job_spec import JobSpec
 from bridge.ml_backend.requests import Setup
 from bridge.remotes.label_studio.remote import LabelStudioRemote
 from bridge.store import intents

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bridge.domain import Job, Task
+from bridge.job_plan import RunnerOptions
 from bridge.remotes import Access, Remotes
-from bridge.runner import RunnerOptions
 from tests.servers.cvat import TOKEN, CvatServer, CvatTask, Json, State, images_task, label
 from tests.unit.bridge.world import OPTIONS, Behave, World, detections, world
 

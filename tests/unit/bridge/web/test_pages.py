@@ -19,7 +19,8 @@ from aiohttp import ClientSession, CookieJar
 
 from adapters.promptable import SEGMENT, TRACK
 from bridge import web
-from bridge.domain import JobSpec, Scope
+from bridge.domain import Scope
+from bridge.job_spec import JobSpec
 from bridge.store import Store
 from bridge.store import models as model_rows
 from bridge.store.tables import frames, jobs, shapes, tasks
