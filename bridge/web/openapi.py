@@ -113,10 +113,27 @@ def _operation(route: AnyRoute) -> Json:
         "responses": {str(status): _answer(status, shape) for status, shape in route.answers.items()}
         | {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in errors_of(route)},
     }
+    links = _links(route)
+    if links:
+        operation["responses"]["201"]["links"] = links
     body = _body(route)
     if body:
         operation["requestBody"] = {"required": True, "content": body}
     return operation
+
+
+def _links(route: AnyRoute) -> Json:
+    """What can be done next with the thing that a route has made: every operation on its id."""
+    made = route.answers.get(201)
+    if not isinstance(made, type) or "id" not in made.model_fields:
+        return {}
+    one = re.compile(re.escape(route.path) + r"/{(\w+)}(/[^{]*)?")
+    found = ((other.operation_id, one.fullmatch(other.path)) for other in ROUTES)
+    return {
+        name: {"operationId": name, "parameters": {match[1]: "$response.body#/id"}}
+        for name, match in found
+        if match is not None
+    }
 
 
 def _answer(status: int, shape: type[BaseModel] | Media | None) -> Json:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bridge.web.routes import ROUTES
 from tests.e2e.server import ServerProcess
 from tests.models import write_onnx_model
 
@@ -64,5 +67,8 @@ def test_no_request_makes_the_service_fail_or_answer_other_than_described(
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=SECONDS * 3)
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
         assert server.call("GET", "/readyz")["status"] == "ready"
+        with urlopen(f"{server.url}/metrics", timeout=30) as answer:
+            reached = set(re.findall(r'requests_total{method="(\w+)",route="([^"]+)"', answer.read().decode()))
+        assert not {(route.method, route.path) for route in ROUTES} - reached, "nobody asked for these"
         log = (tmp_path / "server.log").read_text()
     assert "failed unexpectedly" not in log

@@ -222,6 +222,22 @@ async def test_the_description_lists_the_formats_that_the_service_knows(api: Api
         assert form["schema"]["enum"] == known
 
 
+def test_what_is_made_is_linked_to_what_can_be_done_with_it() -> None:
+    paths = make_document()["paths"]
+    at = {operation["operationId"]: path for path, methods in paths.items() for operation in methods.values()}
+    links = {
+        operation["operationId"]: operation["responses"]["201"]["links"]
+        for methods in paths.values()
+        for operation in methods.values()
+        if "links" in operation["responses"].get("201", {})
+    }
+    assert {"addModel", "createTask", "createJob"} <= links.keys()
+    assert {"getJob", "cancelJob", "undoJob", "jobEvents"} <= links["createJob"].keys()
+    for found in links.values():
+        for link in found.values():
+            assert list(link["parameters"]) == re.findall(r"{(\w+)}", at[link["operationId"]])
+
+
 def test_the_description_lists_every_error_code() -> None:
     body = make_document()["components"]["schemas"]["ErrorBody"]
     assert body["properties"]["code"]["enum"] == list(ERROR_CODES)
