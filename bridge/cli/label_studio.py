@@ -129,7 +129,9 @@ def check(
         str | None,
         typer.Argument(metavar="URL", help="A project's address, or that of the server. Default: LABEL_STUDIO_URL."),
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model or profile that is to answer.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="The model or profile that is to answer.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find out what is wrong with a connection to Label Studio."""

@@ -32,8 +32,9 @@ def test_every_endpoint_has_its_setting(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(
         '[huggingface]\nendpoint = "http://a"\nrouter = "http://b"\n[roboflow]\napi = "http://c"\ninference = "http://d"\n'
+        '[label_studio]\nurl = "http://e"\n[cvat]\nurl = "http://f"\n'
     )
-    assert list(endpoints(load_settings(file)).values()) == ["http://a", "http://b", "http://c", "http://d"]
+    assert list(endpoints(load_settings(file)).values()) == [f"http://{letter}" for letter in "abcdef"]
 
 
 @pytest.fixture
