@@ -32,13 +32,13 @@ from bridge.registry import Registry
 from bridge.remotes import Access, Remotes, Writing
 from bridge.runner import Runner
 from bridge.sources.frame_source import FileFrames, FrameSource
-from bridge.store import Store, undoing
+from bridge.store import Store, leases, ledger, undoing
 from bridge.store import jobs as rows
 from bridge.store import learned as learned_rows
 from bridge.store import models as model_rows
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
-from bridge.store.jobs import Lease, LeaseLost
+from bridge.store.leases import Lease, LeaseLost
 from bridge.viewing import viewed
 from labelmatch import DISPLAY_SCORE, Label
 
@@ -144,7 +144,7 @@ class Jobs:
     ) -> list[LedgerRow]:
         async with self.store.read() as connection:
             await rows.get_job(connection, job_id)
-            return await rows.ledger(connection, job_id, state=state, after=after, most=most)
+            return await ledger.list_rows(connection, job_id, state=state, after=after, most=most)
 
     async def tracks(self, job: Job) -> int:
         """How many tracks its shapes make."""
@@ -164,7 +164,7 @@ class Jobs:
     ) -> Job:
         """Run a queued job here to its end. Raises Conflict where another process runs it."""
         async with self.store.write() as connection:
-            lease = await rows.claim(connection, job_id, owner_here(), self.options.lease_s)
+            lease = await leases.claim(connection, job_id, owner_here(), self.options.lease_s)
         if lease is None:
             job = await self.get(job_id)
             raise Conflict(f"Annotation job {job_id} is {job.state}.", hint=f"Look at it: hubbridge job show {job_id}")
@@ -190,7 +190,7 @@ class Jobs:
     async def _leave(self, lease: Lease, state: JobState, error: str | None) -> None:
         with suppress(LeaseLost, BridgeError):
             async with self.store.write() as connection:
-                await rows.finish(connection, lease, state, error)
+                await leases.finish(connection, lease, state, error)
 
     async def _run_patiently(
         self,
@@ -398,8 +398,8 @@ class _keeping:  # noqa: N801  (reads as a context manager)
         while True:
             await asyncio.sleep(self._lease_s / 3)
             async with self._store.write() as connection:
-                await rows.renew(connection, self._lease, self._lease_s)
+                await leases.renew(connection, self._lease, self._lease_s)
 
 
 def _is_abandoned(job: Job) -> bool:
-    return is_dead(job.owner) or rows.has_run_out(job)
+    return is_dead(job.owner) or leases.has_run_out(job)

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from bridge.domain import Shape, StoredFrame
 from bridge.job_spec import Tracking
 from bridge.outlines import Box, box_around, objects_of
-from bridge.store import Store
-from bridge.store import jobs as ledger
+from bridge.store import Store, leases, ledger
 from bridge.store import shapes as shape_rows
-from bridge.store.jobs import Lease
+from bridge.store.leases import Lease
 from bridge.tracking import Linker
 
 PAGE = 256  # frames read at once
@@ -45,7 +44,7 @@ async def link_shapes(store: Store, lease: Lease, task_id: int, tracking: Tracki
     for start in range(0, len(order), CHUNK):
         rows = order[start : start + CHUNK]
         async with store.write() as connection:
-            await ledger.renew(connection, lease, lease_s)
+            await leases.renew(connection, lease, lease_s)
             if not start:
                 last = await shape_rows.last_track(connection, task_id, but_job=lease.job_id)
             found = np.where(numbers[rows] > 0, numbers[rows] + last, 0)

@@ -36,10 +36,10 @@ from bridge.refine import refine
 from bridge.sinks.sink import FinishedFrame, Sink, Written
 from bridge.sources.frame_source import FrameSource, Picture
 from bridge.speed import Speed
-from bridge.store import Store
+from bridge.store import Store, leases, ledger
 from bridge.store import intents as intent_rows
-from bridge.store import jobs as ledger
-from bridge.store.jobs import FrameOutcome, Lease, LeaseLost
+from bridge.store.leases import Lease, LeaseLost
+from bridge.store.ledger import FrameOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -130,13 +130,13 @@ class Runner:
 
     async def _end(self, state: JobState, error: str | None = None) -> JobState:
         async with self.store.write() as connection:
-            await ledger.finish(connection, self.sink.lease, state, error)
+            await leases.finish(connection, self.sink.lease, state, error)
         return state
 
     async def _give_back(self, lease: Lease) -> None:
         try:
             async with self.store.write() as connection:
-                await ledger.finish(connection, lease, JobState.QUEUED)
+                await leases.finish(connection, lease, JobState.QUEUED)
         except LeaseLost:
             log.info("the job was taken over", job=lease.job_id)
         except BridgeError as error:  # the database is away: the lease runs out by itself
@@ -149,7 +149,7 @@ class Runner:
         """Keep the lease, and hear of a cancellation that was asked for in another process."""
         while True:
             async with self.store.write() as connection:
-                if await ledger.renew(connection, lease, self.options.lease_s):
+                if await leases.renew(connection, lease, self.options.lease_s):
                     self.cancel()
             await asyncio.sleep(min(1.0, self.options.lease_s / 3))
 

@@ -24,7 +24,7 @@ from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FrameSource
 from bridge.sources.local_frames import LocalFrames
 from bridge.store import Store
-from bridge.store.jobs import Lease
+from bridge.store.leases import Lease
 
 Secrets = Callable[[str, str], Awaitable[str | None]]
 

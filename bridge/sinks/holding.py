@@ -9,7 +9,7 @@ from bridge.domain import Intent
 from bridge.sinks.local import LocalSink
 from bridge.sinks.sink import FinishedFrame, Written
 from bridge.store import label_studio as rows
-from bridge.store.jobs import Lease
+from bridge.store.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)

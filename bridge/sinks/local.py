@@ -10,10 +10,9 @@ from bridge.domain import Intent
 from bridge.job_spec import Clean
 from bridge.keeping import beside, people_made
 from bridge.sinks.sink import FinishedFrame, Written
-from bridge.store import Store
-from bridge.store import jobs as ledger
+from bridge.store import Store, ledger
 from bridge.store import shapes as shape_rows
-from bridge.store.jobs import Lease
+from bridge.store.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bridge.domain import Intent, Shape
-from bridge.store.jobs import FrameOutcome, Lease
+from bridge.store.leases import Lease
+from bridge.store.ledger import FrameOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,12 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.domain import FrameState
-from bridge.store.tables import frames, job_frames, jobs, results
+from bridge.store.tables import frames, jobs, results
 
 
-async def copy_ledger(connection: AsyncConnection, job_id: int, source_job_id: int) -> int:
-    """A pending ledger row of ``job_id`` for every frame of which the source job has a result; how many."""
-    known = sa.select(
-        sa.literal(job_id), results.c.frame, sa.literal(str(FrameState.PENDING)), sa.literal(0, sa.Integer)
-    ).where(results.c.job_id == source_job_id)
-    columns = ["job_id", "frame", "state", "attempts"]
-    inserted = await connection.execute(sa.insert(job_frames).from_select(columns, known))
-    await connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(frames_total=inserted.rowcount))
-    return inserted.rowcount
+def frames_with_results(job_id: int) -> sa.Select[tuple[int]]:
+    """A query for the numbers of the frames of which a job has left a result."""
+    return sa.select(results.c.frame.label("number")).where(results.c.job_id == job_id)
 
 
 async def results_of(connection: AsyncConnection, job_id: int, names: Sequence[str]) -> dict[str, bytes]:

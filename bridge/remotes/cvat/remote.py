@@ -26,7 +26,7 @@ from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FrameSource
 from bridge.store import intents as intent_rows
 from bridge.store import jobs as job_rows
-from bridge.store import remote_shapes
+from bridge.store import leases, remote_shapes
 from bridge.store import remote_tasks as remote_rows
 from bridge.store import tasks as task_rows
 from bridge.store.remote_shapes import KnownShape
@@ -80,7 +80,7 @@ class Cvat:
 
             async def check(intent: Intent) -> None:
                 async with store.write() as connection:
-                    await job_rows.renew(connection, writing.lease, writing.lease_s)
+                    await leases.renew(connection, writing.lease, writing.lease_s)
                     await intent_rows.note_sent(connection, intent.id)
 
             sink = CvatSink(

@@ -18,12 +18,12 @@ from bridge.remotes.cvat.description import Labels, RemoteJob, labels_of
 from bridge.remotes.cvat.shapes import AUTO, Body, from_body, is_tag, to_body
 from bridge.remotes.cvat.writes import KINDS, Place, Writes, unchanged
 from bridge.sinks.sink import FinishedFrame, Written
-from bridge.store import Store, remote_shapes
+from bridge.store import Store, leases, ledger, remote_shapes
 from bridge.store import intents as intent_rows
-from bridge.store import jobs as ledger
 from bridge.store import shapes as shape_rows
 from bridge.store.intents import NewIntent
-from bridge.store.jobs import FrameOutcome, Lease
+from bridge.store.leases import Lease
+from bridge.store.ledger import FrameOutcome
 from bridge.store.remote_shapes import KnownShape
 
 REFUSED = "remote_refused"
@@ -346,7 +346,7 @@ class CvatSink:
         middle = len(intent.frames) // 2
         halves = [_only(intent, intent.frames[:middle]), _only(intent, intent.frames[middle:])]
         async with self.store.write(durable=True) as connection:
-            await ledger.renew(connection, self.lease, self.writing.lease_s)
+            await leases.renew(connection, self.lease, self.writing.lease_s)
             await intent_rows.complete_intent(connection, intent.id)
             intents = await intent_rows.put_intents(connection, self.lease.job_id, halves)
         written = Written()

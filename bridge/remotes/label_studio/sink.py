@@ -23,13 +23,13 @@ from bridge.remotes import Writing
 from bridge.remotes.label_studio.client import Json, LabelStudio
 from bridge.remotes.label_studio.frames import place_of
 from bridge.sinks.sink import FinishedFrame, Written
-from bridge.store import Store
+from bridge.store import Store, ledger
 from bridge.store import intents as intent_rows
-from bridge.store import jobs as ledger
 from bridge.store import label_studio as rows
 from bridge.store import shapes as shape_rows
 from bridge.store.intents import NewIntent
-from bridge.store.jobs import FrameOutcome, Lease
+from bridge.store.leases import Lease
+from bridge.store.ledger import FrameOutcome
 
 AT_ONCE = 100  # tasks in one request
 REMOVALS_AT_ONCE = 8

@@ -15,9 +15,10 @@ from bridge.domain import FrameState, Job, JobState, Shape, Source
 from bridge.errors import Conflict, InvalidRequest, NotFound
 from bridge.job_spec import Clean, FrameSelection, JobSpec
 from bridge.sinks.local import LocalSink
-from bridge.store import jobs as rows
+from bridge.store import leases, ledger
 from bridge.store import models as model_rows
-from bridge.store.jobs import FrameOutcome, LeaseLost
+from bridge.store.leases import Lease, LeaseLost
+from bridge.store.ledger import FrameOutcome
 from tests.unit.bridge.world import World, detections, fail_frames, world
 
 MANUAL = Shape("car", "rectangle", (1.0, 2.0, 30.0, 40.0))
@@ -35,14 +36,14 @@ def owner_of_a_dead_process() -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-async def claim(made: World, job: Job, lease_s: float = 30, owner: str = "elsewhere/1/1") -> rows.Lease | None:
+async def claim(made: World, job: Job, lease_s: float = 30, owner: str = "elsewhere/1/1") -> Lease | None:
     async with made.store.write() as connection:
-        return await rows.claim(connection, job.id, owner, lease_s)
+        return await leases.claim(connection, job.id, owner, lease_s)
 
 
-async def write(made: World, lease: rows.Lease, *outcomes: FrameOutcome) -> None:
+async def write(made: World, lease: Lease, *outcomes: FrameOutcome) -> None:
     async with made.store.write() as connection:
-        await rows.record_outcomes(connection, lease, outcomes, 0, 30)
+        await ledger.record_outcomes(connection, lease, outcomes, 0, 30)
 
 
 async def in_state(made: World, state: JobState) -> Job:
@@ -59,7 +60,7 @@ async def in_state(made: World, state: JobState) -> Job:
             lease = await claim(made, job)
             assert lease
             async with made.store.write() as connection:
-                await rows.finish(connection, lease, JobState.FAILED, "It failed.")
+                await leases.finish(connection, lease, JobState.FAILED, "It failed.")
     return await made.jobs.get(job.id)
 
 
@@ -203,10 +204,10 @@ async def test_an_expired_lease_is_taken_over_and_its_old_holder_writes_nothing(
     assert new.fence > old.fence
     with pytest.raises(LeaseLost):
         await write(made, old, FrameOutcome(0, b"late"))
-    for late in (rows.renew, rows.finish):
+    for late in (leases.renew, leases.finish):
         with pytest.raises(LeaseLost):
             async with made.store.write() as connection:
-                await late(connection, old, JobState.FAILED if late is rows.finish else 30)  # type: ignore[operator]
+                await late(connection, old, JobState.FAILED if late is leases.finish else 30)  # type: ignore[operator]
     assert await made.sql("SELECT * FROM results") == []
     now = await made.jobs.get(job.id)
     assert (now.state, now.owner, now.frames_done) == (JobState.RUNNING, "other/2/2", 0)
@@ -219,10 +220,10 @@ async def test_renewing_tells_of_a_cancellation(made: World) -> None:
     lease = await claim(made, job)
     assert lease
     async with made.store.write() as connection:
-        assert not await rows.renew(connection, lease, 30)
+        assert not await leases.renew(connection, lease, 30)
     await made.jobs.cancel(job.id)
     async with made.store.write() as connection:
-        assert await rows.renew(connection, lease, 30)
+        assert await leases.renew(connection, lease, 30)
 
 
 async def test_the_crash_of_a_process_of_this_machine_is_recognised_at_once(made: World) -> None:
@@ -508,7 +509,7 @@ async def test_a_cancelled_job_is_undone_as_far_as_it_came(made: World) -> None:
     assert lease
     await made.jobs.cancel(job.id)
     async with made.store.write() as connection:
-        await rows.finish(connection, lease, JobState.CANCELLED)
+        await leases.finish(connection, lease, JobState.CANCELLED)
     assert (await made.jobs.undo(job.id)).removed == 0
 
 

@@ -19,7 +19,7 @@ from bridge.job_spec import JobSpec, Tracking
 from bridge.pinning import pin
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
-from bridge.store.jobs import LeaseLost
+from bridge.store.leases import LeaseLost
 from bridge.task_labels import parse_labels
 from bridge.tracking import Linker
 from tests.unit.bridge.world import LABELS, FakePredictor, World, world
