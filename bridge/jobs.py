@@ -1,45 +1,32 @@
-"""Annotation jobs: making, trying, running, cancelling, resuming, retrying, undoing."""
+"""Annotation jobs: making, trying, starting, cancelling, resuming, retrying, undoing."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import InitVar, dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import DownloadProgress, Predictor
-from bridge.applying import ApplySpec, StoredResults, create_applied
-from bridge.domain import FrameState, Job, JobState, LedgerRow, Model, Task, TaskLabel, Undone
+from adapters.base import DownloadProgress
+from bridge.applying import ApplySpec, create_applied
+from bridge.domain import FrameState, Job, JobState, LedgerRow, TaskLabel, Undone
 from bridge.dry_run import Preview, preview
-from bridge.errors import BridgeError, Conflict, Overloaded, translated
-from bridge.fallback import fallback_of, lent_with_fallback
-from bridge.job_plan import JobPlan, Progress, RunnerOptions
+from bridge.errors import Conflict, translated
+from bridge.job_plan import Progress, RunnerOptions
+from bridge.job_run import JobRun
 from bridge.job_spec import JobSpec
-from bridge.linking import link_shapes
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
-from bridge.patience import Patience
 from bridge.pinning import pin, suggest
-from bridge.prompting import prompted, prompts_from_json
-from bridge.recall import Recall, plain_key
-from bridge.refine import Refinement
 from bridge.registry import Registry
-from bridge.remotes import Access, Remotes, Writing
-from bridge.runner import Runner
-from bridge.sources.frame_source import FileFrames, FrameSource
+from bridge.remotes import Access, Remotes
 from bridge.store import Store, leases, ledger, undoing
 from bridge.store import jobs as rows
 from bridge.store import learned as learned_rows
 from bridge.store import models as model_rows
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as task_rows
-from bridge.store.leases import Lease, LeaseLost
-from bridge.viewing import viewed
 from labelmatch import DISPLAY_SCORE, Label
 
 log = structlog.get_logger(__name__)
@@ -54,7 +41,7 @@ class Jobs:
     options: RunnerOptions = field(default_factory=RunnerOptions)
     access: InitVar[Access | None] = None  # to the tools that tasks can live in
     remotes: Remotes = field(init=False)
-    _running: dict[int, Runner] = field(default_factory=dict)
+    _running: dict[int, JobRun] = field(default_factory=dict)
     _undoing: set[int] = field(default_factory=set)
 
     def __post_init__(self, access: Access | None) -> None:
@@ -168,133 +155,13 @@ class Jobs:
         if lease is None:
             job = await self.get(job_id)
             raise Conflict(f"Annotation job {job_id} is {job.state}.", hint=f"Look at it: hubbridge job show {job_id}")
+        run = JobRun(self.store, self.registry, self.remotes, self.options, lease, on_progress, on_download)
+        self._running[job_id] = run
         try:
-            await self._run_patiently(lease, on_progress, on_download)
-        except LeaseLost:
-            pass  # whoever has it now goes on; what stands in the store is the answer
-        except asyncio.CancelledError:
-            # The runner itself gives a job back; this is for a cancellation while the model was being loaded.
-            await asyncio.shield(self._leave(lease, JobState.QUEUED, None))
-            raise
-        except BridgeError as error:
-            await self._leave(lease, JobState.FAILED, f"{error.message} {error.hint}".strip())
-            raise
-        except Exception as error:
-            # Left as running, it would be taken up again as crashed, for ever.
-            await self._leave(lease, JobState.FAILED, f"Something unexpected went wrong: {type(error).__name__}.")
-            raise
+            await run.run()
         finally:
             self._running.pop(job_id, None)
         return await self.get(job_id)
-
-    async def _leave(self, lease: Lease, state: JobState, error: str | None) -> None:
-        with suppress(LeaseLost, BridgeError):
-            async with self.store.write() as connection:
-                await leases.finish(connection, lease, state, error)
-
-    async def _run_patiently(
-        self,
-        lease: Lease,
-        on_progress: Callable[[Progress], None],
-        on_download: Callable[[DownloadProgress], None],
-    ) -> None:
-        """Where the database goes away meanwhile, wait for it, and go on from what it then holds."""
-        away_since: float | None = None
-
-        def seen(progress: Progress) -> None:
-            nonlocal away_since
-            away_since = None
-            on_progress(progress)
-
-        while True:
-            try:
-                return await self._run_claimed(lease, seen, on_download)
-            except Overloaded as error:
-                if error.code != "database_unavailable":
-                    raise
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since >= self.options.patience_s:
-                    raise
-                log.warning("a job waits for the database", job=lease.job_id, error=error.message)
-            await asyncio.sleep(min(1.0, self.options.patience_s / 4))
-
-    async def _run_claimed(
-        self,
-        lease: Lease,
-        on_progress: Callable[[Progress], None],
-        on_download: Callable[[DownloadProgress], None],
-    ) -> None:
-        async with self.store.read() as connection:
-            job = await rows.get_job(connection, lease.job_id)
-            task = await task_rows.get_task(connection, job.spec.target)
-            model = await model_rows.get_model(connection, job.spec.model_id)
-        labels = {label.name: label for label in task.labels}
-        options = replace(self.options, floor_score=job.resolved["floor_score"])
-        pairs = {m: labels[t] for m, t in job.resolved["pairs"].items()}
-        prompts = prompts_from_json(job.resolved.get("prompts"))
-        card = prompted(model.card, prompts)
-        patience = Patience(options.patience_s)
-        writing = Writing(lease, task, job.spec, options.lease_s)
-        key = plain_key(job.resolved) if job.spec.recall and job.source_job_id is None else None
-        recall = None if key is None else Recall(self.store, task.id, model.id, key)
-        async with (
-            _keeping(self.store, lease, options.lease_s),
-            self._predictor(job, model, lease, on_download) as asked,
-            self._source(job, task, patience) as pictures,
-            self.remotes.sink(writing, patience) as sink,
-        ):
-            predictor = asked if recall is None else recall.predictor(asked)
-            source = pictures if recall is None else recall.source(pictures)
-            plan = JobPlan(
-                total=job.frames_total,
-                done=job.frames_done,
-                failed=job.frames_failed,
-                refinement=Refinement.of(job.spec, pairs, job.resolved["threshold"], card),
-                max_failure_rate=job.spec.max_failure_rate,
-                shapes=job.shapes_created,
-                keep_results=job.source_job_id is None,
-                prompts=prompts,
-            )
-            runner = Runner(self.store, predictor, source, sink, plan, patience, options, on_progress)
-            if job.spec.track is not None:
-                runner.last_step = partial(link_shapes, self.store, lease, task.id, job.spec.track, options.lease_s)
-            self._running[job.id] = runner
-            await runner.run()
-
-    @asynccontextmanager
-    async def _source(self, job: Job, task: Task, patience: Patience) -> AsyncIterator[FrameSource]:
-        """The frames' pictures; of a job that reads stored results nothing but their names."""
-        if job.source_job_id is not None:
-            yield FileFrames()
-            return
-        async with self.remotes.source(task, patience) as source:
-            yield source
-
-    @asynccontextmanager
-    async def _predictor(
-        self, job: Job, model: Model, lease: Lease, on_download: Callable[[DownloadProgress], None]
-    ) -> AsyncIterator[Predictor]:
-        """Who answers for a job's frames: an earlier job's results, the model, or the model shown parts of frames.
-
-        Where a hosted model may be replaced by one that runs here, that happens outside of the views: all parts of a
-        frame are answered by the same one.
-        """
-        if job.source_job_id is not None:
-            yield StoredResults.of(self.store, job.source_job_id, model)
-            return
-
-        @asynccontextmanager
-        async def lend(wanted: Model) -> AsyncIterator[Predictor]:
-            async with self.registry.predictor(wanted, on_download) as predictor:
-                yield viewed(predictor, job.spec.roi, job.spec.tiling, job.resolved["most_views"])
-
-        async def tell(why: str) -> None:
-            async with self.store.write() as connection:
-                await rows.note_fallback(connection, lease, why)
-
-        spare = await fallback_of(self.registry, model.card)
-        async with lent_with_fallback(lend, model, spare, self.options.patience_s / 2, tell) as predictor:
-            yield predictor
 
     async def cancel(self, job_id: int) -> Job:
         """Cancel a queued or running job; batches in flight are finished. Raises Conflict where it has ended."""
@@ -302,9 +169,9 @@ class Jobs:
             job = await rows.request_abort(connection, job_id)
             if job.state is JobState.RUNNING and _is_abandoned(job):
                 job = await rows.cancel_abandoned(connection, job_id)
-        runner = self._running.get(job_id)
-        if runner is not None:
-            runner.cancel()
+        run = self._running.get(job_id)
+        if run is not None:
+            run.cancel()
         return job
 
     def floor_for(self, threshold: float) -> float:
@@ -313,7 +180,8 @@ class Jobs:
 
     def is_predicting(self, job_id: int) -> bool:
         """Whether a job runs in this process and its model is loaded."""
-        return job_id in self._running
+        run = self._running.get(job_id)
+        return run is not None and run.is_predicting
 
     async def resume(self, job_id: int) -> Job:
         """Queue a cancelled, failed or crashed job again for the frames that are still pending."""
@@ -378,27 +246,6 @@ class Jobs:
                 hint=f"Undo the later one first: hubbridge job undo {later}",
                 code="later_job",
             )
-
-
-class _keeping:  # noqa: N801  (reads as a context manager)
-    """Renews a lease while the model is being downloaded and loaded, which can take longer than a lease lasts."""
-
-    def __init__(self, store: Store, lease: Lease, lease_s: float) -> None:
-        self._store, self._lease, self._lease_s = store, lease, lease_s
-
-    async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._renew())
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError, LeaseLost, BridgeError):
-            await self._task
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease_s / 3)
-            async with self._store.write() as connection:
-                await leases.renew(connection, self._lease, self._lease_s)
 
 
 def _is_abandoned(job: Job) -> bool:
