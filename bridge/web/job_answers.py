@@ -9,7 +9,8 @@ from pydantic import Field
 
 from bridge.domain import FrameState, JobState
 from bridge.job_spec import JobSpec
-from bridge.web.answers import AnnotatedFrame, Answer, FrameAnswer, ShapeAnswer
+from bridge.web.annotation_answers import AnnotatedFrame, FrameAnswer, ShapeAnswer
+from bridge.web.answers import Answer
 
 
 class Pinned(Answer):

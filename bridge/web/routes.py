@@ -5,6 +5,7 @@ from __future__ import annotations
 from bridge.applying import ApplySpec
 from bridge.domain import Scope
 from bridge.job_spec import JobSpec
+from bridge.web import annotation_answers as aa
 from bridge.web import answers as a
 from bridge.web import job_answers as ja
 from bridge.web import profile_bodies as p
@@ -81,12 +82,12 @@ ROUTES: tuple[AnyRoute, ...] = (
           models.remove_model, Nothing, Nothing, {204: None}, errors=(404, 409),
           description="Refused while annotation jobs name it. Its downloaded files stay in the cache."),
     Route("POST", "/v1/models/{model_id}/predict", "predict", ANNOTATE, "Models", "Ask a model about one image",
-          predictions.predict, r.PredictQuery, Nothing, {200: a.PredictionAnswer}, errors=(413, 415, *HOST_ERRORS),
+          predictions.predict, r.PredictQuery, Nothing, {200: aa.PredictionAnswer}, errors=(413, 415, *HOST_ERRORS),
           uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
           description="Shapes come under the model's own labels, or those of the prompts, best first. "
           "Nothing is stored. `roi` and `prompts` are JSON in the query."),
     Route("POST", "/v1/models/{model_id}/segment", "segment", ANNOTATE, "Models", "Ask a model for one object",
-          segments.segment, r.SegmentQuery, Nothing, {200: a.SegmentAnswer}, errors=(413, 415, *HOST_ERRORS),
+          segments.segment, r.SegmentQuery, Nothing, {200: aa.SegmentAnswer}, errors=(413, 415, *HOST_ERRORS),
           uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
           description="Of a model for mask-generation, such as SAM: the object at points or in a box, one of them "
           "at least; both are JSON in the query. The image is looked at once: further clicks on it answer fast."),
@@ -105,7 +106,7 @@ ROUTES: tuple[AnyRoute, ...] = (
           profiles.remove_profile, Nothing, Nothing, {204: None}, errors=(404,), description="Its model stays."),
     Route("POST", "/v1/profiles/{profile_id}/predict", "predictProfile", ANNOTATE, "Profiles",
           "Ask a profile about one image",
-          predictions.predict_profile, p.ProfilePredictQuery, Nothing, {200: a.PredictionAnswer},
+          predictions.predict_profile, p.ProfilePredictQuery, Nothing, {200: aa.PredictionAnswer},
           errors=(413, 415, *HOST_ERRORS), uploads=(RAW_IMAGE, RAW_BYTES, IMAGE_FORM),
           description="As `predict` of its model, with shapes under the profile's labels and of their types."),
     # Connections
@@ -155,15 +156,15 @@ ROUTES: tuple[AnyRoute, ...] = (
           description="Refused while a job of it is queued or running."),
     # Frames
     Route("GET", "/v1/tasks/{task_id}/frames", "listFrames", READ, "Frames", "List a task's frames",
-          frames.list_frames, r.FramesQuery, Nothing, {200: a.FramePage}, errors=(404,)),
+          frames.list_frames, r.FramesQuery, Nothing, {200: aa.FramePage}, errors=(404,)),
     Route("POST", "/v1/tasks/{task_id}/frames", "addFrames", ANNOTATE, "Frames", "Upload images, zips and videos",
-          frames.add_frames, r.UploadQuery, r.ServerPaths, {201: a.FramesAdded}, errors=(404, 409, 413, 415),
+          frames.add_frames, r.UploadQuery, r.ServerPaths, {201: aa.FramesAdded}, errors=(404, 409, 413, 415),
           uploads=(FILES_FORM, RAW_IMAGE, RAW_ZIP, RAW_BYTES),
           description="Streamed to disk. Files that are no images are named in the answer, and the rest is added; "
           "where a frame's name is taken, nothing is. JSON names files that are on the server already.",
           example={"server_paths": ["/data/street"]}),
     Route("GET", "/v1/tasks/{task_id}/frames/{number}", "getFrame", READ, "Frames", "Show a frame with its shapes",
-          frames.get_frame, Nothing, Nothing, {200: a.AnnotatedFrame}, errors=(404,)),
+          frames.get_frame, Nothing, Nothing, {200: aa.AnnotatedFrame}, errors=(404,)),
     Route("GET", "/v1/tasks/{task_id}/frames/{number}/image", "getFrameImage", READ, "Frames", "A frame's picture",
           frames.get_image, r.ImageQuery, Nothing, {200: PICTURE, 304: None}, errors=(404, 422),
           description="Smaller with `width`. Its ETag is that of the file."),
@@ -173,21 +174,21 @@ ROUTES: tuple[AnyRoute, ...] = (
     # Statistics
     Route("GET", "/v1/tasks/{task_id}/coverage", "getCoverage", READ, "Statistics",
           "How many frames of a task have shapes",
-          statistics.get_coverage, Nothing, Nothing, {200: a.CoverageAnswer}, errors=(404,)),
+          statistics.get_coverage, Nothing, Nothing, {200: aa.CoverageAnswer}, errors=(404,)),
     Route("GET", "/v1/tasks/{task_id}/statistics", "getTaskStatistics", READ, "Statistics",
           "A task's shapes by label, type, source and score",
-          statistics.get_task_statistics, Nothing, Nothing, {200: a.StatisticsAnswer}, errors=(404,)),
+          statistics.get_task_statistics, Nothing, Nothing, {200: aa.StatisticsAnswer}, errors=(404,)),
     Route("GET", "/v1/tasks/{task_id}/cleanable", "getCleanable", READ, "Statistics",
           "What a job would clean",
-          statistics.get_cleanable, r.CleanableQuery, Nothing, {200: a.CleanableAnswer}, errors=(404,),
+          statistics.get_cleanable, r.CleanableQuery, Nothing, {200: aa.CleanableAnswer}, errors=(404,),
           description="For each choice of `clean`, the shapes that a job of this model takes away from these frames."),
     Route("GET", "/v1/jobs/{job_id}/statistics", "getJobStatistics", READ, "Statistics",
           "A job's shapes by label, type, source and score",
-          statistics.get_job_statistics, Nothing, Nothing, {200: a.StatisticsAnswer}, errors=(404,),
+          statistics.get_job_statistics, Nothing, Nothing, {200: aa.StatisticsAnswer}, errors=(404,),
           description="Of those that are still there; its frames are those that the job has done."),
     Route("GET", "/v1/jobs/{job_id}/scores", "getJobScores", READ, "Statistics",
           "A job's raw scores by model label",
-          statistics.get_job_scores, Nothing, Nothing, {200: a.RawScoresAnswer}, errors=(404,),
+          statistics.get_job_scores, Nothing, Nothing, {200: aa.RawScoresAnswer}, errors=(404,),
           description="What another threshold would keep, before NMS. Made from the stored raw results."),
     Route("GET", "/v1/jobs/{job_id}/frames/{number}", "compareJobFrame", READ, "Statistics",
           "A frame before and after a job",
@@ -195,15 +196,15 @@ ROUTES: tuple[AnyRoute, ...] = (
     # Annotations
     Route("GET", "/v1/tasks/{task_id}/annotations", "listAnnotations", READ, "Annotations",
           "List frames with their shapes",
-          annotated.list_annotations, Paging, Nothing, {200: a.AnnotationPage}, errors=(404,)),
+          annotated.list_annotations, Paging, Nothing, {200: aa.AnnotationPage}, errors=(404,)),
     Route("GET", "/v1/formats", "listFormats", READ, "Annotations", "List the annotation file formats",
-          annotated.list_formats, Nothing, Nothing, {200: a.FormatList}),
+          annotated.list_formats, Nothing, Nothing, {200: aa.FormatList}),
     Route("GET", "/v1/tasks/{task_id}/export", "exportTask", READ, "Annotations", "A task's annotations as a file",
           annotated.export, r.ExportQuery, Nothing, {200: EXPORT},
           errors=(404,)),
     Route("POST", "/v1/tasks/{task_id}/import", "importAnnotations", ANNOTATE, "Annotations",
           "Add the annotations of a file",
-          annotated.import_annotations, r.ImportQuery, Nothing, {200: a.ImportAnswer}, errors=(404, 413, 415),
+          annotated.import_annotations, r.ImportQuery, Nothing, {200: aa.ImportAnswer}, errors=(404, 413, 415),
           uploads=(RAW_BYTES, FILE_FORM),
           description="To the frames of the same names, all or nothing. What finds no place is named in the answer."),
     # Jobs

@@ -11,7 +11,7 @@ from aiohttp import web
 from bridge import formats
 from bridge.domain import Source
 from bridge.errors import InvalidRequest
-from bridge.web.answers import AnnotatedFrame, AnnotationPage, FormatAnswer, FormatList, ImportAnswer
+from bridge.web.annotation_answers import AnnotatedFrame, AnnotationPage, FormatAnswer, FormatList, ImportAnswer
 from bridge.web.paging import Paging, cut
 from bridge.web.requests import ExportQuery, ImportQuery
 from bridge.web.route import Call, Nothing

@@ -20,7 +20,7 @@ from bridge.preview import draw
 from bridge.sources.files import Collected
 from bridge.sources.frame_source import picture
 from bridge.thumbnails import thumbnail
-from bridge.web.answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
+from bridge.web.annotation_answers import AnnotatedFrame, FrameAnswer, FramePage, FramesAdded, RejectedFile
 from bridge.web.folders import allowed_path, allowed_roots
 from bridge.web.paging import cut
 from bridge.web.reading import read_json

@@ -15,7 +15,7 @@ from bridge.profiles import Named
 from bridge.prompting import check_asked
 from bridge.shapes import to_shapes
 from bridge.views import View, crop, moved, region_of, within
-from bridge.web.answers import PredictedShape, PredictionAnswer, Rle
+from bridge.web.annotation_answers import PredictedShape, PredictionAnswer, Rle
 from bridge.web.profile_bodies import ProfilePredictQuery
 from bridge.web.requests import PredictQuery
 from bridge.web.route import Call, Nothing

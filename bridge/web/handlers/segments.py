@@ -12,7 +12,7 @@ from adapters.promptable import Prompt, Segment
 from bridge.domain import Model
 from bridge.errors import InvalidRequest, from_predictor
 from bridge.masks import mask_from_crop, mask_to_polygons
-from bridge.web.answers import Rle, SegmentAnswer
+from bridge.web.annotation_answers import Rle, SegmentAnswer
 from bridge.web.requests import SegmentQuery
 from bridge.web.route import Call, Nothing
 from bridge.web.uploads import receive_one

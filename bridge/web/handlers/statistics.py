@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from bridge.domain import Shape
 from bridge.statistics import Statistics
-from bridge.web.answers import CleanableAnswer, CoverageAnswer, RawScoresAnswer, ShapeAnswer, StatisticsAnswer
+from bridge.web.annotation_answers import (
+    CleanableAnswer,
+    CoverageAnswer,
+    RawScoresAnswer,
+    ShapeAnswer,
+    StatisticsAnswer,
+)
 from bridge.web.job_answers import ComparedFrame
 from bridge.web.requests import CleanableQuery
 from bridge.web.route import Call, Nothing
