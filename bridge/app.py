@@ -125,5 +125,6 @@ def image_limits(settings: Settings) -> ImageLimits:
             max_frames=settings.videos.max_frames,
             max_file_bytes=settings.videos.max_file_mb * 2**20,
             max_pixels=settings.images.max_pixels,
+            max_seconds=settings.videos.max_seconds,
         ),
     )

@@ -200,6 +200,9 @@ class ImagesSettings(Section):
 class VideosSettings(Section):
     max_file_mb: Positive = Field(default=65_536, description="Larger video files are refused, in MB.")
     max_frames: Positive = Field(default=500_000, description="Videos of which more frames are wanted are refused.")
+    max_seconds: Positive = Field(
+        default=1800, description="Videos that take longer to be looked through are refused, in seconds."
+    )
 
 
 class ArchivesSettings(Section):

@@ -45,11 +45,12 @@ class VideoRange:
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """Of one video: frames that are taken, bytes of its file, pixels of a frame."""
+    """Of one video: frames that are taken, bytes of its file, pixels of a frame, time to look through it."""
 
     max_frames: int = 500_000
     max_file_bytes: int = 64 * 2**30
     max_pixels: int = MAX_PIXELS
+    max_seconds: int = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,8 @@ def _inspect_image(candidate: _Candidate, limits: ImageLimits) -> list[NewFrame]
 
 
 def _inspect_video(candidate: _Candidate, limits: VideoLimits, wanted: VideoRange) -> list[NewFrame] | Rejected:
-    from bridge.sources.video import BadVideo, video_frames  # noqa: PLC0415  (FFmpeg is loaded where it is needed)
+    from bridge.sources.video import BadVideo  # noqa: PLC0415  (FFmpeg is loaded where it is needed)
+    from bridge.sources.video_frames import video_frames  # noqa: PLC0415
 
     name = printable(candidate.name)
     if not candidate.path.is_file():  # opening a pipe or a device would wait for ever

@@ -85,7 +85,7 @@ class _OpenVideo:
         try:
             if self._reader is None or self._path != row.path:
                 self.close()
-                self._reader, self._path = VideoReader(Path(row.path)), row.path
+                self._reader, self._path = VideoReader(Path(row.path), row.width * row.height), row.path
             pixels = self._reader.picture(row.video_pts)
         except BadVideo as error:
             return BadFrame(row.name, f"{row.name} {error}.")

@@ -8,17 +8,20 @@ video files, for FFmpeg's playlists could name other files and hosts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from adapters.frame import Pixels
-from bridge.domain import NewFrame
-from bridge.sources.files import VideoLimits, VideoRange
 
+Stamps = npt.NDArray[np.int64]
+
+_NONE: Stamps = np.zeros(0, np.int64)
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg",
@@ -27,6 +30,8 @@ _CHECKED = 64  # decoded frames that must be those that the packets announce
 _FAR_S = 5.0  # what lies further ahead is sought, not decoded up to
 _BACK_S = (0.0, 1.0, 5.0, 30.0, math.inf)  # how far before a frame to begin, until it can be decoded from there
 
+MOST_FRAMES = 10_000_000  # of a file, wanted or not: 90 hours at 30 frames/s
+
 _UNRELIABLE = ("mpeg",)  # program streams: without an index, time stamps differ after a seek
 
 
@@ -34,37 +39,16 @@ class BadVideo(Exception):
     """Why a file is no video that can be read: the rest of a sentence that begins with its name."""
 
 
-def video_frames(path: Path, wanted: VideoRange, limits: VideoLimits) -> list[NewFrame]:
-    """The frames of a video that are wanted, named ``STEM_000120`` by their number in it. Raises BadVideo. Blocks.
-
-    Time stamps come from the file's packets; only the first frames are decoded, and all of them where those are not
-    what the packets announce.
-    """
-    if path.stat().st_size > limits.max_file_bytes:
-        raise BadVideo(f"is larger than {limits.max_file_bytes // 2**20} MB")
-    with VideoReader(path) as reader:
-        width, height = reader.size()
-        if width * height > limits.max_pixels:
-            raise BadVideo(f"is too large: {width} x {height} pixels")
-        stamps = reader.stamps()
-    if not stamps:
-        raise BadVideo("holds no frame that can be decoded")
-    chosen = range(len(stamps))[wanted.start : wanted.stop : wanted.step]
-    if not chosen:
-        raise BadVideo(f"has {len(stamps)} frames, none of them in the range that is wanted")
-    if len(chosen) > limits.max_frames:
-        raise BadVideo(f"has {len(chosen)} such frames; at most {limits.max_frames} are taken")
-    return [
-        NewFrame(f"{path.stem}_{number:06d}", str(path), width, height, video_pts=stamps[number]) for number in chosen
-    ]
-
-
 class VideoReader:
-    """One video file, open for reading; used by one thread at a time."""
+    """One video file, open for reading; used by one thread at a time.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._container, self._stream = _opened(path)
+    Frames of more than ``max_pixels`` are not decoded, whatever the file says of itself, nor where they become larger
+    in its middle. ``threads``: of the decoder; 0: as many as FFmpeg takes. Raises BadVideo.
+    """
+
+    def __init__(self, path: Path, max_pixels: int, *, threads: int = 0) -> None:
+        self._path, self._max_pixels, self._threads = path, max_pixels, threads
+        self._container, self._stream = _opened(path, max_pixels, threads)
         self._frames: Iterator[av.VideoFrame] = self._decoded()
         self._held: av.VideoFrame | None = None  # decoded, and behind the one that was asked for last
         self._at: int | None = None  # time stamp of the frame decoded last
@@ -79,25 +63,28 @@ class VideoReader:
 
     def size(self) -> tuple[int, int]:
         """Width and height of the upright frames, by the first that can be decoded."""
+        declared = self._stream.codec_context
+        _check_size(declared.width, declared.height, self._max_pixels)
         self._seek(None)
         first = next(self._frames, None)
         if first is None:
-            raise BadVideo("holds no frame that can be decoded")
+            raise BadVideo(f"holds no frame that can be decoded and has at most {self._max_pixels} pixels")
+        _check_size(first.width, first.height, self._max_pixels)
         turned = _quarters(first) % 2
         return (first.height, first.width) if turned else (first.width, first.height)
 
-    def stamps(self) -> list[int]:
-        """The time stamps of all frames, in order."""
+    def stamps(self) -> Stamps:
+        """The time stamps of all frames, in order: i64[n]."""
         announced = self._announced()
         self._seek(None)
         real = [frame.pts for _, frame in zip(range(_CHECKED), self._frames, strict=False)]
-        if announced and real == announced[: len(real)] and len(real) == min(len(announced), _CHECKED):
+        if len(real) == min(len(announced), _CHECKED) > 0 and real == announced[: len(real)].tolist():
             return announced
         self._seek(None)
-        decoded = [frame.pts for frame in self._frames]
-        if None in decoded:
+        decoded = _counted(frame.pts for frame in self._frames)
+        if decoded is None:
             raise BadVideo("has no time stamps; put it into a container: ffmpeg -i IN -c copy OUT.mp4")
-        return sorted({pts for pts in decoded if pts is not None})
+        return np.unique(decoded)
 
     def picture(self, pts: int) -> Pixels:
         """RGB u8[h, w, 3], upright. Raises BadVideo where that frame cannot be decoded."""
@@ -143,7 +130,7 @@ class VideoReader:
             self._container.seek(first if pts is None else max(pts, first), stream=self._stream, backward=True)
         except av.FFmpegError:
             self._container.close()
-            self._container, self._stream = _opened(self._path)
+            self._container, self._stream = _opened(self._path, self._max_pixels, self._threads)
         self._frames = self._decoded()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
@@ -161,22 +148,40 @@ class VideoReader:
         except av.FFmpegError:
             return
 
-    def _announced(self) -> list[int]:
-        """The time stamps that packets have; none where one has none."""
+    def _announced(self) -> Stamps:
+        """The time stamps that packets have; none where one has none, or two have the same."""
         self._seek(None)
-        found = []
-        for packet in self._packets():
-            if packet.size and not packet.is_discard:
-                if packet.pts is None:
-                    return []
-                found.append(packet.pts)
-        return sorted(found) if len(set(found)) == len(found) else []
+        found = _counted(packet.pts for packet in self._packets() if packet.size and not packet.is_discard)
+        sorted_ = np.unique(found) if found is not None else _NONE
+        return sorted_ if found is not None and len(sorted_) == len(found) else _NONE
 
 
-def _opened(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+def _counted(stamps: Iterable[int | None]) -> Stamps | None:
+    """As an array; None where one is missing. Raises BadVideo where there are too many."""
+    found = array("q")
+    for pts in stamps:
+        if pts is None:
+            return None
+        if len(found) == MOST_FRAMES:
+            raise _too_many()
+        found.append(pts)
+    return np.frombuffer(found, np.int64) if found else _NONE
+
+
+def _too_many() -> BadVideo:
+    return BadVideo(f"has more than {MOST_FRAMES} frames")
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise BadVideo(f"is too large: {width} x {height} pixels")
+
+
+def _opened(path: Path, max_pixels: int, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
     """The file, and its first stream of moving pictures."""
+    bound = {"max_pixels": str(max_pixels + max_pixels // 8 + 2**16)}  # codecs round sizes up
     try:
-        container = av.open(str(path.absolute()), options=_OPTIONS, metadata_errors="replace")
+        container = av.open(str(path.absolute()), options=_OPTIONS | bound, metadata_errors="replace")
     except FileNotFoundError as error:
         raise BadVideo("is missing") from error
     except PermissionError as error:
@@ -187,6 +192,11 @@ def _opened(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     if not streams:
         container.close()
         raise BadVideo("holds no video")
+    if streams[0].frames > min(MOST_FRAMES, path.stat().st_size):  # looking for what is not there takes hours
+        container.close()
+        raise _too_many() if streams[0].frames > MOST_FRAMES else BadVideo("announces more frames than it has bytes")
+    streams[0].codec_context.options = bound
+    streams[0].codec_context.thread_count = threads
     streams[0].thread_type = "AUTO"
     return container, streams[0]
 

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from adapters.errors import BadFrame
-from adapters.frame import Frame
+from adapters.frame import MAX_PIXELS, Frame
 from bridge.domain import FrameState, StoredFrame
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.sources import local_frames
 from bridge.sources.files import ImageLimits, VideoLimits, VideoRange, collect
 from bridge.sources.frame_source import picture
 from bridge.sources.local_frames import LocalFrames
-from bridge.sources.video import BadVideo, VideoReader, video_frames
+from bridge.sources.video import BadVideo, VideoReader
+from bridge.sources.video_frames import video_frames
 from tests.unit.bridge.videos import SIZE, make_video, number_in
 from tests.unit.bridge.world import FakePredictor, World, world
 
@@ -32,7 +33,7 @@ OPEN_GOP = {"x265-params": "log-level=none:open-gop=1:keyint=12:bframes=3", "crf
 def numbers(path: Path, wanted: VideoRange = EVERYTHING, order: Sequence[int] | None = None) -> list[int]:
     """What the frames show, read by one reader in the order of their numbers or another."""
     frames = video_frames(path, wanted, VideoLimits())
-    with VideoReader(path) as reader:
+    with VideoReader(path, MAX_PIXELS) as reader:
         return [number_in(reader.picture(frames[place].video_pts or 0)) for place in order or range(len(frames))]
 
 
@@ -80,7 +81,7 @@ def test_frames_are_named_by_their_number_in_the_video(tmp_path: Path) -> None:
 def test_frames_are_upright_as_opencv_shows_them(tmp_path: Path, rotation: int) -> None:
     path = make_video(tmp_path / "a.mov", frames=12, rotation=rotation)
     (frame,) = video_frames(path, VideoRange(5, 6), VideoLimits())
-    with VideoReader(path) as reader:
+    with VideoReader(path, MAX_PIXELS) as reader:
         ours = reader.picture(frame.video_pts or 0)
     other = cv2.VideoCapture(str(path))
     for _ in range(6):
@@ -102,7 +103,7 @@ def test_frames_that_are_damaged_are_named_and_the_others_come(tmp_path: Path) -
     frames = video_frames(path, EVERYTHING, VideoLimits())
     damaged(path)
     good = bad = 0
-    with VideoReader(path) as reader:
+    with VideoReader(path, MAX_PIXELS) as reader:
         for number, frame in enumerate(frames):
             try:
                 good += number_in(reader.picture(frame.video_pts or 0)) == number
