@@ -289,6 +289,16 @@ class DownloadProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadStep:
+    """What a model that is being loaded does now, where that takes long; ``doing`` is for people."""
+
+    doing: str
+
+
+Report = DownloadProgress | LoadStep
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What an adapter may use of the world around it.
 
@@ -298,7 +308,7 @@ class Context:
     openvino    whether ``auto`` tries OpenVINO as well, where it is installed
     precision   ``full``: f32; ``fast``: half precision where the processor has it and is faster by it
     endpoints   provider -> base URL that the operator configured
-    progress    told about downloads; may be called from any thread
+    progress    told about downloads and long steps of loading; may be called from any thread
     run         ``auto``, ``local`` or ``hosted``: where a model runs that could run in both places
     http        which hosts may be asked, and how; without anything configured, public ones over https
     max_bytes   of a model file whose size is known only when it is fetched
@@ -311,7 +321,7 @@ class Context:
     openvino: bool = False
     precision: str = "full"
     endpoints: Mapping[str, str] = field(default_factory=dict)
-    progress: Callable[[DownloadProgress], None] = lambda progress: None
+    progress: Callable[[Report], None] = lambda report: None
     offline: bool = False
     run: str = "auto"
     http: HttpPolicy = field(default_factory=HttpPolicy)

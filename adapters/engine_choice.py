@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from adapters.base import Context, Detections, ModelCard
+from adapters.base import Context, Detections, LoadStep, ModelCard, Report
 from adapters.cards import CPU
 from adapters.errors import PredictorError
 from adapters.frame import Frame
@@ -59,7 +59,7 @@ def open_fastest(card: ModelCard, loaders: Mapping[str, Load], make: Make, conte
             return _opened(remembered, loaders, make, context.cache_dir)
         except PredictorError:  # a converted file is gone, perhaps: chosen anew
             pass
-    choice = _Contest(make, loaders, context.cache_dir).choose(names, context.precision)
+    choice = _Contest(make, loaders, context.cache_dir, context.progress).choose(names, context.precision)
     _write(path, choice)
     return _opened(choice, loaders, make, context.cache_dir)
 
@@ -84,14 +84,17 @@ def _opened(choice: Choice, loaders: Mapping[str, Load], make: Make, cache: Path
 class _Contest:
     """One engine in memory after the other: two are never held together."""
 
-    def __init__(self, make: Make, loaders: Mapping[str, Load], cache: Path) -> None:
-        self._make, self._loaders, self._cache = make, loaders, cache
+    def __init__(
+        self, make: Make, loaders: Mapping[str, Load], cache: Path, progress: Callable[[Report], None]
+    ) -> None:
+        self._make, self._loaders, self._cache, self._progress = make, loaders, cache, progress
         self._speeds: dict[tuple[str, str], float] = {}  # engine and precision -> frames/s
         self._told: list[str] = []
 
     def choose(self, names: Sequence[str], precision: str) -> Choice:
         """Raises PredictorError where the first engine, the reference, cannot run the model."""
         first, *others = names
+        self._step(f"trying it with {first}")
         reference = self._make(self._loaders[first](FULL))
         try:
             on_cpu = not isinstance(reference.engine, PacedEngine) or reference.engine.device == CPU
@@ -107,6 +110,7 @@ class _Contest:
 
     def _try(self, first: str, other: str, expected: Sequence[Detections]) -> bool:
         """Whether it answers as the reference does; its speed is measured then."""
+        self._step(f"converting it for {other} and comparing its answers with {first}'s")
         try:
             challenger = self._make(self._loaders[other](FULL))
         except (PredictorError, MemoryError) as error:
@@ -126,7 +130,11 @@ class _Contest:
             challenger.engine.close()
         return apart is None
 
+    def _step(self, doing: str) -> None:
+        self._progress(LoadStep(f"{doing} (once on this machine, to find what is fastest)"))
+
     def _try_fast(self, name: str) -> None:
+        self._step(f"trying {name} in half precision")
         model = self._make(self._loaders[name](FAST))
         try:
             if isinstance(model.engine, PacedEngine) and model.engine.half:

@@ -19,13 +19,15 @@ from bridge.domain import Job, JobState, Model, Task
 from bridge.errors import Conflict, InvalidRequest
 from bridge.job_spec import Clean, Fraction, JobSpec, Nms, Tracking
 from bridge.mapping import check_choices
-from bridge.pinning import check_pairs, labels_of, mapped_by
+from bridge.pinning import check_pairs, check_tracking, labels_of, mapped_by
 from bridge.prompting import prompted, prompts_from_json
 from bridge.store import Store
 from bridge.store import jobs as rows
 from bridge.store import models as model_rows
 from bridge.store import results as result_rows
 from bridge.store import tasks as task_rows
+
+_REMOVED_BY_NULL = ("nms", "top_k", "keep_manual_iou", "track")
 
 # Reading is quick, so its batches are large.
 LIMITS = Limits(max_batch=32, max_concurrency=2, timeout_s=60)
@@ -73,6 +75,7 @@ async def create_applied(store: Store, job_id: int, wanted: ApplySpec) -> Job:
         raise Conflict(f"Annotation job {job_id} is {source.state}.", hint="Wait until it has ended, or cancel it.")
     keeper = source.source_job_id or source.id  # results are kept once
     spec, threshold = _spec(source, wanted), _threshold(source, wanted)
+    check_tracking(spec, task)
     _check_floor(source, spec, threshold)
     pairs = await _pairs(store, source, wanted, model, task)
     async with store.write() as connection:
@@ -95,9 +98,7 @@ async def create_applied(store: Store, job_id: int, wanted: ApplySpec) -> Job:
 def _spec(source: Job, wanted: ApplySpec) -> JobSpec:
     """The source's, changed by what is wanted; checked as a whole again."""
     given = wanted.model_dump(exclude_unset=True, exclude={"mapping", "mapping_id"})
-    given = {
-        key: value for key, value in given.items() if value is not None or key in ("nms", "keep_manual_iou", "track")
-    }
+    given = {key: value for key, value in given.items() if value is not None or key in _REMOVED_BY_NULL}
     changed: dict[str, Any] = {**source.spec.model_dump(), **given, "clean": wanted.clean, "accept_suggestions": None}
     changed |= {"mapping": dict(wanted.mapping), "mapping_id": wanted.mapping_id}
     try:

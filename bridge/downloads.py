@@ -10,26 +10,28 @@ from typing import Literal
 
 import structlog
 
-from adapters.base import DownloadProgress
+from adapters.base import LoadStep, Report
 from bridge.domain import Model
 from bridge.errors import BridgeError
 
 log = structlog.get_logger(__name__)
 
-Progress = Callable[[DownloadProgress], None]
+Progress = Callable[[Report], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadState:
     """Where a model's files are: not here, on their way, here, or not to be had for the reason given.
 
-    A model at its host has no files, and is always ready.
+    ``loading``: here, and the model does what ``doing`` says before it can answer. A model at its host has no files,
+    and is always ready.
     """
 
-    state: Literal["absent", "downloading", "ready", "failed"]
+    state: Literal["absent", "downloading", "loading", "ready", "failed"]
     done_bytes: int = 0
     total_bytes: int | None = None
     error: str | None = None
+    doing: str | None = None
 
 
 @dataclass(slots=True)
@@ -53,8 +55,13 @@ class Downloads:
         """While the block fetches or loads a model: what it reports is seen here, and so is how it ends."""
         self._failed.pop(model.id, None)
 
-        def seen(report: DownloadProgress) -> None:
-            self._running[model.id] = DownloadState("downloading", report.done_bytes, report.total_bytes or None)
+        def seen(report: Report) -> None:
+            if isinstance(report, LoadStep):
+                total = model.card.weights_bytes
+                self._running[model.id] = DownloadState("loading", total or 0, total, doing=report.doing)
+                log.info("a model is loaded", model=model.name, doing=report.doing)
+            else:
+                self._running[model.id] = DownloadState("downloading", report.done_bytes, report.total_bytes or None)
             progress(report)
 
         try:

@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from adapters.base import DownloadProgress, Predictor
+from adapters.base import Predictor, Report
 from bridge.applying import StoredResults
 from bridge.domain import Job, JobState, Model, Task
 from bridge.errors import BridgeError, Overloaded
@@ -46,7 +46,7 @@ class JobRun:
     options: RunnerOptions
     lease: Lease
     on_progress: Callable[[Progress], None]
-    on_download: Callable[[DownloadProgress], None]
+    on_download: Callable[[Report], None]
     _runner: Runner | None = field(default=None, init=False)  # from when the model is loaded
 
     @property

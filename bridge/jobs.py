@@ -8,7 +8,7 @@ from dataclasses import InitVar, dataclass, field
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import DownloadProgress
+from adapters.base import Report
 from bridge.applying import ApplySpec, create_applied
 from bridge.domain import FrameState, Job, JobState, LedgerRow, TaskLabel, Undone
 from bridge.dry_run import Preview, preview
@@ -84,7 +84,7 @@ class Jobs:
         return await create_applied(self.store, job_id, wanted)
 
     async def preview(
-        self, spec: JobSpec, *, frames: int = 3, on_download: Callable[[DownloadProgress], None] = lambda progress: None
+        self, spec: JobSpec, *, frames: int = 3, on_download: Callable[[Report], None] = lambda progress: None
     ) -> Preview:
         """What a job would do, tried on some of its frames; nothing is stored. Raises BridgeError as a job would."""
         await self._refresh(spec)
@@ -147,7 +147,7 @@ class Jobs:
         job_id: int,
         *,
         on_progress: Callable[[Progress], None] = lambda progress: None,
-        on_download: Callable[[DownloadProgress], None] = lambda progress: None,
+        on_download: Callable[[Report], None] = lambda progress: None,
     ) -> Job:
         """Run a queued job here to its end. Raises Conflict where another process runs it."""
         async with self.store.write() as connection:

@@ -138,17 +138,26 @@ def apply(
     no_nms: Annotated[bool, typer.Option("--no-nms", help="Keep all shapes that overlap.")] = False,
     min_size: o.MinSize = None,
     top_k: o.TopK = None,
+    no_top_k: Annotated[bool, typer.Option("--no-top-k", help="Keep all tags.")] = False,
     masks_as_polygons: Annotated[
         bool | None, typer.Option("--masks-as-polygons/--masks-as-masks", help="Default: as it was.")
     ] = None,
     clean: o.Clean = "model",
     keep_manual: o.KeepManual = None,
+    no_keep_manual: Annotated[
+        bool, typer.Option("--no-keep-manual", help="Add shapes that overlap manual ones as well.")
+    ] = False,
+    track: Annotated[
+        bool | None,
+        typer.Option("--track/--no-track", help="Link shapes of consecutive frames into tracks. Default: as it was."),
+    ] = None,
+    track_iou: o.TrackIou = None,
+    track_gap: o.TrackGap = None,
     queue: Annotated[bool, typer.Option("--queue", help="Only queue it; `job resume` or a server runs it.")] = False,
     json: Json = False,
 ) -> None:
     """Make shapes anew from a job's stored raw results, as a job of its own; the model is not asked again."""
-    if no_nms and nms is not None:
-        raise typer.BadParameter("contradicts --nms", param_hint="--no-nms")
+    removed = {"nms": no_nms, "top_k": no_top_k, "keep_manual_iou": no_keep_manual, "track": track is False}
     wanted: dict[str, Any] = {
         "threshold": threshold,
         "label_thresholds": o.parse_scores(label_threshold) if label_threshold else None,
@@ -157,10 +166,14 @@ def apply(
         "top_k": top_k,
         "masks_as_polygons": masks_as_polygons,
         "keep_manual_iou": keep_manual,
+        "track": o.parse_tracking(bool(track), track_iou, track_gap),
     }
     given = {key: value for key, value in wanted.items() if value is not None}
-    if no_nms:
-        given["nms"] = None
+    for key in (key for key, gone in removed.items() if gone):
+        if key in given:
+            option = {"keep_manual_iou": "keep-manual"}.get(key, key.replace("_", "-"))
+            raise typer.BadParameter(f"contradicts --{option}", param_hint=f"--no-{option}")
+        given[key] = None
 
     async def work(service: App) -> Job:
         from bridge.applying import ApplySpec  # noqa: PLC0415

@@ -157,6 +157,7 @@ def show_job(job: Job, task_name: str) -> None:
             ("state", f"{job.state}, undone" if job.undone_at else job.state),
             ("task", task_name),
             ("model", f"{resolved['model']} ({resolved['revision'][:12]})"),
+            ("made from", f"the stored results of job {job.source_job_id}" if job.source_job_id else ""),
             ("frames", f"{job.frames_total:,}, {job.frames_done:,} done, {job.frames_failed:,} failed"),
             ("shapes", f"{job.shapes_created:,}"),
             ("threshold", resolved["threshold"]),

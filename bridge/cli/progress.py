@@ -13,7 +13,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from adapters.base import DownloadProgress
+from adapters.base import LoadStep, Report
 from bridge.app import App
 from bridge.domain import Job, JobState
 from bridge.errors import BridgeError, Conflict
@@ -34,15 +34,18 @@ def _clock(seconds: float | None) -> str:
 
 
 class DownloadBar:
-    """Shows downloads; called from any thread."""
+    """Shows downloads, and what takes long while a model is loaded; called from any thread."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        self._console = console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, progress: DownloadProgress) -> None:
+    def __call__(self, progress: Report) -> None:
+        if isinstance(progress, LoadStep):
+            self._console.print(f"Loading the model: {progress.doing}.", highlight=False, markup=False)
+            return
         name = progress.file
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(f"downloading {name}", total=progress.total_bytes or None)

@@ -17,6 +17,7 @@ from adapters.errors import BadFrame, PredictorError
 from adapters.frame import Frame
 from bridge.app import App
 from bridge.cli.output import console, facts, print_json, table
+from bridge.cli.progress import DownloadBar
 from bridge.domain import Model, NewFrame, StoredFrame
 from bridge.errors import from_predictor
 from bridge.prompting import check_asked, prompts_from_json
@@ -56,14 +57,14 @@ async def try_model(
     check_asked(model.card, prompts)
     trial = Trial(model, model.threshold if threshold is None else threshold)
     options = PredictOptions(trial.threshold, prompts_from_json(prompts))
-    with tempfile.TemporaryDirectory() as unpacked:
+    with tempfile.TemporaryDirectory() as unpacked, DownloadBar() as bar:
         frames = [Frame("grey", 640, 480, pixels=np.full((480, 640, 3), 128, np.uint8))]
         if images:
             collected = collect(images, extract_to=Path(unpacked), limits=service.tasks.limits)
             trial.failures += [rejected.reason for rejected in collected.rejected]
             frames = await _frames(collected.frames[:ENOUGH], trial)
         started = time.perf_counter()
-        async with service.registry.predictor(model) as predictor:
+        async with service.registry.predictor(model, bar) as predictor:
             trial.load_s = time.perf_counter() - started
             trial.device, trial.pace = predictor.card.settings.get("device", ""), _pace(predictor.card)
             trial.engine, trial.choice = predictor.card.engine, _choice(predictor.card)

@@ -100,10 +100,11 @@ class CatalogueAnswer(Answer):
 class DownloadAnswer(Answer):
     """Where a model's files are, as this server sees it."""
 
-    state: Literal["absent", "downloading", "ready", "failed"]
+    state: Literal["absent", "downloading", "loading", "ready", "failed"]
     done_bytes: int
     total_bytes: int | None
     error: str | None = Field(description="Why the last download failed.")
+    doing: str | None = Field(description="While it is loading: what takes long at the moment.")
 
 
 class ConnectionAnswer(Answer):

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from adapters import engine_choice, pace
-from adapters.base import Context, Detections, Mask, ModelCard, Skeleton, WholeFrame
+from adapters.base import Context, Detections, LoadStep, Mask, ModelCard, Report, Skeleton, WholeFrame
 from adapters.engine_choice import open_fastest
 from adapters.errors import PredictorError, Unsupported
 from adapters.frame import Frame
@@ -105,6 +105,25 @@ def test_an_equal_and_faster_engine_is_taken_and_the_others_are_closed(tmp_path:
     assert "answer alike" in choice(model)["why"]
     assert [engine for engine in made.loaded if not engine.closed] == [model.engine]
     assert model.card.settings["pace"]["batch"] in (1, 4, 8)
+
+
+def test_what_takes_long_is_told_the_first_time_and_never_again(tmp_path: Path) -> None:
+    made, told = world(tmp_path, Fake("onnxruntime"), Fake("openvino"), openvino=Fake("openvino", half=True)), []
+
+    def tell(report: Report) -> None:
+        assert isinstance(report, LoadStep)
+        told.append(report.doing)
+
+    made.open(progress=tell, precision=FAST)
+    once = " (once on this machine, to find what is fastest)"
+    assert told == [
+        f"trying it with onnxruntime{once}",
+        f"converting it for openvino and comparing its answers with onnxruntime's{once}",
+        f"trying onnxruntime in half precision{once}",
+        f"trying openvino in half precision{once}",
+    ]
+    made.open(progress=tell, precision=FAST)
+    assert len(told) == 4
 
 
 def test_a_slower_engine_is_not_taken(tmp_path: Path) -> None:

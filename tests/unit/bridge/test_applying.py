@@ -14,7 +14,7 @@ from adapters.errors import AccessDenied
 from bridge.applying import ApplySpec
 from bridge.domain import JobState, Shape, Source
 from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound
-from bridge.job_spec import Clean, FrameSelection, JobSpec, Nms, Region, Tiling
+from bridge.job_spec import Clean, FrameSelection, JobSpec, Nms, Region, Tiling, Tracking
 from tests.unit.bridge.world import CARD, FakePredictor, World, detections, fail_frames, world
 
 
@@ -74,7 +74,8 @@ async def test_undoing_an_applied_job_brings_back_the_earlier_shapes_to_the_last
 
 
 async def test_what_is_not_given_is_as_it_was_and_null_takes_suppression_away(made: World) -> None:
-    settings: dict[str, Any] = {"label_thresholds": {"car": 0.7}, "min_size": 2, "masks_as_polygons": True}
+    settings: dict[str, Any] = {"label_thresholds": {"car": 0.7}, "min_size": 2, "masks_as_polygons": True, "top_k": 3}
+    settings["track"] = Tracking(iou=0.4)
     source = await made.run(nms=Nms(iou=0.4), keep_manual_iou=0.5, threshold=0.3, mapping={"tree": ""}, **settings)
     same = await made.jobs.apply(source.id, ApplySpec())
     assert same.spec.model_dump(include={*settings, "nms", "keep_manual_iou"}) == source.spec.model_dump(
@@ -84,8 +85,10 @@ async def test_what_is_not_given_is_as_it_was_and_null_takes_suppression_away(ma
     assert {k: same.resolved[k] for k in ("threshold", "pairs", "unmapped")} == {
         k: source.resolved[k] for k in ("threshold", "pairs", "unmapped")
     }
-    other = await made.jobs.apply(source.id, ApplySpec(nms=None, keep_manual_iou=None, label_thresholds={}))
-    assert (other.spec.nms, other.spec.keep_manual_iou, other.spec.label_thresholds) == (None, None, {})
+    other = await made.jobs.apply(source.id, ApplySpec(nms=None, top_k=None, keep_manual_iou=None, track=None))
+    removed = (other.spec.nms, other.spec.top_k, other.spec.keep_manual_iou, other.spec.track)
+    assert removed == (None, None, None, None)
+    assert (await made.jobs.apply(source.id, ApplySpec(label_thresholds={}))).spec.label_thresholds == {}
 
 
 async def test_an_applied_job_can_be_applied_again_and_both_read_the_first_ones_results(made: World) -> None:

@@ -204,10 +204,20 @@ async def test_other_thresholds_are_linked_anew_and_tracking_can_be_left_out(mad
     assert set(await tracks(made, without.id)) == {0}
 
 
-async def test_a_task_that_lives_elsewhere_has_no_tracks_here(made: World) -> None:
-    await made.change("UPDATE tasks SET remote_kind = 'cvat', remote_ref = 'x'")
-    with pytest.raises(InvalidRequest, match="Tracks are made of shapes that are kept here"):
-        await pin(made.store, JobSpec(target=made.task.id, model_id=made.model.id, track=Tracking()), 0.05)
+@pytest.mark.parametrize(
+    ("kind", "why", "hint"),
+    [("cvat", "write shapes, not tracks", "cvat-video"), ("label-studio", "no tracks on images", "Leave track out")],
+)
+async def test_a_task_that_lives_elsewhere_has_no_tracks_here(made: World, kind: str, why: str, hint: str) -> None:
+    job = await made.run()
+    await made.change("UPDATE tasks SET remote_kind = :kind, remote_ref = 'x'", kind=kind)
+    spec = JobSpec(target=made.task.id, model_id=made.model.id, track=Tracking())
+    for attempt in (pin(made.store, spec, 0.05), made.jobs.apply(job.id, ApplySpec(track=Tracking()))):
+        with pytest.raises(InvalidRequest, match=why) as caught:
+            await attempt
+        assert caught.value.code == "no_tracks"
+        assert hint in caught.value.hint
+    assert len(await made.jobs.page()) == 1
 
 
 @pytest.mark.parametrize("name", ["cvat-video", "mot", "cvat", "coco", "datumaro", "voc"])

@@ -106,7 +106,7 @@ async function showLoading() {
   if (job.state === "queued") box.replaceChildren(h("div", { class: "waiting" }, h("span", { class: "spinner" }), "Waiting for its turn"));
   if (!waits) return;
   const state = await get(`/v1/models/${job.spec.model_id}/download`).catch(() => null);
-  const text = state?.state === "downloading" ? `The model is downloaded${state.total_bytes ? `: ${bytes(state.done_bytes)} of ${bytes(state.total_bytes)}` : ""}` : "The model is loaded";
+  const text = state?.state === "downloading" ? `The model is downloaded${state.total_bytes ? `: ${bytes(state.done_bytes)} of ${bytes(state.total_bytes)}` : ""}` : `The model is loaded${state?.doing ? `: ${state.doing}` : ""}`;
   box.replaceChildren(h("div", { class: "waiting" }, h("span", { class: "spinner" }), text));
   setTimeout(showLoading, 500);
 }

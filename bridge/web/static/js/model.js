@@ -16,7 +16,7 @@ $("#label-filter")?.addEventListener("input", (event) => {
 // --- download ---
 
 function showDownload(state) {
-  const badges = { ready: ["good", "ready"], absent: ["", "not downloaded"], downloading: ["accent", "downloading"], failed: ["bad", "failed"] };
+  const badges = { ready: ["good", "ready"], absent: ["", "not downloaded"], downloading: ["accent", "downloading"], loading: ["accent", "loading"], failed: ["bad", "failed"] };
   const [kind, text] = badges[state.state];
   $("#download-state").replaceChildren(h("span", { class: `badge ${kind}` }, text));
   const box = $("#download-box");
@@ -25,6 +25,8 @@ function showDownload(state) {
     const bar = h("progress", { max: 1, class: "tall", "aria-label": "Download" });
     if (state.total_bytes) bar.value = state.done_bytes / state.total_bytes;
     box.replaceChildren(h("div", { class: "stack tight" }, bar, h("span", { class: "small faint number" }, state.total_bytes ? `${bytes(state.done_bytes)} of ${bytes(state.total_bytes)}` : "Beginning")));
+  } else if (state.state === "loading") {
+    box.replaceChildren(h("span", { class: "small faint" }, state.doing));
   } else if (state.state !== "ready") {
     const again = h("button", { type: "button", class: "button" }, icon("download"), state.state === "failed" ? "Try again" : `Download${state.total_bytes ? ` ${bytes(state.total_bytes)}` : ""}`);
     again.addEventListener("click", () => busy(again, startDownload));
@@ -41,13 +43,13 @@ async function follow() {
     const state = await attempt(() => get(`/v1/models/${model.id}/download`));
     if (!state) return;
     showDownload(state);
-    if (state.state !== "downloading") return;
+    if (!["downloading", "loading"].includes(state.state)) return;
     await new Promise((resolve) => setTimeout(resolve, 400));
   }
 }
 
 showDownload(download);
-if (download.state === "downloading") follow();
+if (["downloading", "loading"].includes(download.state)) follow();
 
 // --- change and remove ---
 

@@ -26,6 +26,8 @@ function showDownload(cell, state) {
     const bar = h("progress", { max: 1, "aria-label": "Download" });
     if (known) bar.value = state.done_bytes / state.total_bytes;
     cell.replaceChildren(h("div", { class: "stack tight" }, bar, h("span", { class: "small faint nowrap number" }, known ? `${bytes(state.done_bytes)} of ${bytes(state.total_bytes)}` : "beginning")));
+  } else if (state.state === "loading") {
+    cell.replaceChildren(h("span", { class: "badge accent", title: state.doing }, "loading"));
   } else if (state.state === "ready") {
     cell.replaceChildren(h("span", { class: "badge good" }, "ready"));
   } else if (state.state === "failed") {
@@ -39,7 +41,7 @@ async function follow(row) {
     const state = await attempt(() => get(`/v1/models/${row.dataset.model}/download`));
     if (!state) return;
     showDownload(cell, state);
-    if (state.state !== "downloading") return;
+    if (!["downloading", "loading"].includes(state.state)) return;
     await new Promise((resolve) => setTimeout(resolve, 400));
   }
 }
@@ -47,7 +49,7 @@ async function follow(row) {
 if ($("#filter")) {
   $("#filter").addEventListener("input", filter);
   for (const row of $$("#models tr")) {
-    if ($(".state-cell", row).dataset.state === "downloading") follow(row);
+    if (["downloading", "loading"].includes($(".state-cell", row).dataset.state)) follow(row);
     $("[data-download]", row)?.addEventListener("click", (event) =>
       busy(event.currentTarget, async () => {
         if (await attempt(() => post(`/v1/models/${row.dataset.model}/download`))) await follow(row);

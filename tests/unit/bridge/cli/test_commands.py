@@ -42,6 +42,8 @@ def test_a_model_is_tried_without_storing_anything(run: Terminal) -> None:
     assert len(said.json["failures"]) == 1
     assert "broken.jpg" in said.json["failures"][0]
     assert "median" in run("model", "test", "detector", run.images).out
+    assert "Loading the model: converting it for openvino" in said.err  # once, and never again
+    assert "Loading" not in run("model", "test", "detector", run.images).err
     assert run.ok("model", "test", "detector").out
     assert run.ok("task", "list", "--json").json == {"tasks": []}
 
@@ -199,13 +201,35 @@ def test_a_job_is_started_shown_and_undone(run: Terminal) -> None:
     assert "succeeded, undone" in run.ok("job", "list").out
 
 
+def test_stored_results_are_applied_with_what_the_job_had_changed_or_taken_away(run: Terminal) -> None:
+    run.street()
+    run.ok("job", "start", "street", "--model", "detector", "--threshold", "0", "--track", "--nms", "0.5")
+    for options, spec in {
+        (): {"nms": {"iou": 0.5, "class_agnostic": False}, "track": {"iou": 0.3, "max_gap": 5, "min_length": 2}},
+        ("--no-nms", "--no-track"): {"nms": None, "track": None},
+        ("--track", "--track-gap", "2"): {"track": {"iou": 0.3, "max_gap": 2, "min_length": 2}},
+        ("--top-k", "3", "--keep-manual", "0.5"): {"top_k": 3, "keep_manual_iou": 0.5},
+    }.items():
+        made = run.ok("job", "apply", 1, *options, "--queue", "--json").json["job"]
+        assert {key: made["spec"][key] for key in spec} == spec
+        run.ok("job", "cancel", made["id"])
+    made = run.ok("job", "apply", 1, "--top-k", "3", "--keep-manual", "0.5", "--json").json["job"]
+    made = run.ok("job", "apply", made["id"], "--no-top-k", "--no-keep-manual", "--json").json["job"]
+    assert (made["spec"]["top_k"], made["spec"]["keep_manual_iou"], made["state"]) == (None, None, "succeeded")
+    assert "the stored results of job 1" in run.ok("job", "show", made["id"]).out
+    for both in ("nms", "top-k", "keep-manual"):
+        assert f"contradicts --{both}" in run.refused("job", "apply", 1, f"--{both}", "1", f"--no-{both}", code=2).err
+    assert "needs --track" in run.refused("job", "apply", 1, "--track-gap", "2", code=2).err
+
+
 def test_a_queued_job_is_cancelled_or_resumed(run: Terminal) -> None:
     run.street()
     queued = run.ok("job", "start", "street", "--model", "detector", "--queue", "--json").json["job"]
     assert (queued["state"], queued["frames_total"]) == ("queued", 4)
     assert run.ok("job", "cancel", 1).out == "Job 1 is cancelled.\n"
     said = run.ok("job", "resume", 1, "--json")
-    assert (said.json["job"]["state"], said.err) == ("succeeded", "")
+    assert said.json["job"]["state"] == "succeeded"
+    assert all(line.startswith("Loading the model: ") for line in said.err.splitlines())
 
 
 def test_the_frames_that_are_asked_for(run: Terminal) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from adapters.base import DownloadProgress
+from adapters.base import DownloadProgress, LoadStep
 from bridge.downloads import Downloads
 from bridge.errors import NotFound
+from bridge.web.answers import DownloadAnswer
 from tests.unit.bridge.web.conftest import Api, picture
 
 
@@ -137,11 +138,14 @@ async def test_a_download_is_seen_while_it_runs_and_its_failure_is_kept(api: Api
     made = await api.model()
     model = await api.server.state.service.registry.get(made["id"])
     downloads, go = Downloads(), asyncio.Event()
+    loading: list[DownloadAnswer] = []
 
     async def fetch() -> None:
         with downloads.watch(model, lambda _: None) as seen:
             seen(DownloadProgress("model.onnx", 5, 10))
             await go.wait()
+            seen(LoadStep("comparing"))
+            loading.append(DownloadAnswer.of(downloads.of(model)))
             raise NotFound("The file is gone.", hint="Look again.")
 
     downloads.start(model, fetch)
@@ -151,6 +155,7 @@ async def test_a_download_is_seen_while_it_runs_and_its_failure_is_kept(api: Api
     async with asyncio.timeout(5):
         while downloads.of(model).state == "downloading":
             await asyncio.sleep(0.01)
+    assert [(answer.state, answer.doing) for answer in loading] == [("loading", "comparing")]
     assert (downloads.of(model).state, downloads.of(model).error) == ("failed", "The file is gone. Look again.")
     downloads.forget(model.id)
     assert downloads.of(model).state == "ready"
