@@ -143,6 +143,11 @@ class LabelStudioSettings(Section):
     downloads: Annotated[int, Field(ge=1, le=256)] = Field(
         default=16, description="Images that are fetched at the same time."
     )
+    max_request_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=64,
+        description="A larger request for predictions is refused: it holds every task of the project with its "
+        "annotations and predictions, and takes some ten times its size of memory for a moment.",
+    )
 
     @property
     def base_url(self) -> str:

@@ -39,10 +39,7 @@ def list_projects(context: typer.Context, json: Json = False) -> None:
         return
     table(
         ("task", "project", "model", "matched", "last request"),
-        (
-            (each.task.id, each.task.remote_ref, each.name, len(each.pairs), each.problem or each.outcome)
-            for each in found
-        ),
+        ((each.task.id, each.task.remote_ref, each.name, len(each.pairs), each.told) for each in found),
         right=(0, 3),
     )
 
@@ -70,15 +67,13 @@ def labels(
     chosen = parse_pairs(pairs or [], "--map")
 
     async def work(service: App) -> Connected:
-        from bridge.mappings import Mappings  # noqa: PLC0415
-        from bridge.ml_backend.connected import accepted, one_connected  # noqa: PLC0415
+        from bridge.ml_backend import connected as projects  # noqa: PLC0415
 
-        found, plan = await one_connected(service.store, service.profiles, name, task)
-        if not chosen and accept is None:
-            return found
-        wanted = accepted(plan, chosen, accept)
-        await Mappings(service.store).add(plan.model.id, found.task.id, wanted)
-        return (await one_connected(service.store, service.profiles, name, found.task.id))[0]
+        found, plan = await projects.one_connected(service.store, service.profiles, name, task)
+        if chosen or accept is not None:
+            await projects.accept(service.store, plan, found.task, chosen, accept)
+            found, _ = await projects.one_connected(service.store, service.profiles, name, found.task.id)
+        return found
 
     found = run(context, work)
     _show_labels(found, json=json)
@@ -115,9 +110,7 @@ def _show_labels(found: Connected, *, json: bool) -> None:
             if m.best
         ]
         table(("model", "project", "score", "reason"), rows, right=(2,))
-        best = found.suggestions[0]
-        if best.best is not None:
-            say(f"Accept: hubbridge label-studio labels {found.name} --map {best.model_label}={best.best.task_label}")
+        say(f"Accept: {found.accepting(found.suggestions[0])}")
     for text in found.left_out:
         say(f"Left out: {text}")
 

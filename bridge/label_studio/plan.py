@@ -53,8 +53,12 @@ class Plan:
 
     @property
     def suggestions(self) -> list[LabelMatch]:
-        """What could be accepted, best first."""
-        open_ones = [match for match in self.matches if match.best is not None and match.model_label not in self.pairs]
+        """What could be accepted, best first; of a profile, for its own labels."""
+        open_ones = [
+            match
+            for match in self.matches
+            if match.best is not None and not match.best.accepted and match.model_label not in self.pairs
+        ]
         return sorted(open_ones, key=lambda match: -(match.best.score if match.best else 0.0))
 
     def refinement(self, task: Task) -> Refinement:
@@ -100,7 +104,8 @@ async def make_plan(store: Store, named: Named, config: LabelConfig, task: Task 
         matches = await suggest(store, [label.name for label in profile.labels], usable)
         accepted = accepted_pairs(matches, {}, accept_suggestions=None)
         if model.card.labels is None:
-            return _prompted(plan, usable, {accepted[each]: t for each, t in named.prompts.items() if each in accepted})
+            wanted = {accepted[each]: texts for each, texts in named.prompts.items() if each in accepted}
+            return replace(_prompted(plan, usable, wanted), matches=tuple(matches))
         pairs = {theirs: accepted[ours] for theirs, ours in profile.pairs.items() if ours in accepted}
     elif model.card.labels is None:
         return _prompted(plan, usable, {label.name: () for label in usable})

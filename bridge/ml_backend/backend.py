@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import structlog
@@ -18,7 +18,7 @@ import structlog
 from adapters.base import PredictOptions
 from adapters.errors import BadFrame, PredictorError
 from bridge.domain import StoredFrame, Task
-from bridge.errors import Conflict, InvalidRequest, NotFound, from_predictor
+from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound, TooLarge, from_predictor
 from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.label_studio.clicks import answer_config, as_shape, read_clicks
@@ -36,10 +36,12 @@ from bridge.remotes.label_studio.frames import frames_of, place_of
 from bridge.sources.frame_source import picture
 from bridge.store import Store
 from bridge.store import label_studio as rows
+from bridge.store import tasks as task_rows
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4  # tasks that are answered without a job
+TOLD_BY_THE_JOB = ("becomes_a_job", "in_progress")  # refusals whose outcome is noted with the job
 STORING_S = 10.0  # how long Label Studio may take to store an answer, until when it may ask for the same once more
 
 
@@ -99,7 +101,32 @@ class Backend:
                 hint="Turn on interactive preannotations, and draw with a smart tool.",
                 code="wrong_kind_of_model",
             )
-        return await self._in_time(plan, task, asked, deadline)
+        try:
+            return await self._in_time(plan, task, asked, deadline)
+        except BridgeError as error:
+            if error.code not in TOLD_BY_THE_JOB:
+                await self._refused(task.id, name, error)
+            raise
+
+    async def refuse_size(self, name: str, most_mb: int) -> NoReturn:
+        """A request for predictions was too large to be read: it is of the project whose /setup came just before."""
+        async with self.store.read() as connection:
+            asked = next((each for each in await rows.list_backends(connection) if each.name == name), None)
+            task = None if asked is None else await task_rows.get_task(connection, asked.task_id)
+        address = "the project's address" if task is None else task.remote_ref
+        error = TooLarge(
+            f"Label Studio sends more than {most_mb} MB of tasks in one request.",
+            hint=f"Predict the whole project with: hubbridge annotate {address} --model {name[:100]} (or raise "
+            "max_request_mb in [label_studio] of config.toml).",
+        )
+        if task is not None:
+            await self._refused(task.id, name, error)
+        raise error
+
+    async def _refused(self, task_id: int, name: str, error: BridgeError) -> None:
+        """Label Studio tells its user that all went well, so what was wrong has to be seen here."""
+        async with self.store.write() as connection:
+            await rows.touch_backend(connection, task_id, name, f"Refused: {error.message} {error.hint}".strip())
 
     async def _in_time(self, plan: Plan, task: Task, asked: Predict, deadline: float) -> list[dict[str, Any]]:
         """The answer, unless one of the tasks is being answered, or written by a job, already."""
@@ -251,6 +278,7 @@ class Backend:
             known = await rows.list_backends(connection, task_id=task.id)
             before = next((each for each in known if each.name == plan.name), None)
             if before is not None and (before.label_config, before.model_version) == (xml, plan.version):
+                await rows.touch_backend(connection, task.id, plan.name)
                 return
             await rows.put_backend(
                 connection, task.id, plan.name, label_config=xml, model_version=plan.version, outcome=outcome

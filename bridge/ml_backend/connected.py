@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bridge.domain import Task
+from bridge.domain import Job, Task
 from bridge.errors import BridgeError, InvalidRequest, NotFound
 from bridge.label_studio.config import read_config
 from bridge.label_studio.plan import Plan, make_plan
-from bridge.mapping import LabelMatch
+from bridge.mapping import LabelMatch, check_choices
+from bridge.mappings import Mappings
 from bridge.profiles import Profiles
-from bridge.store import Store
+from bridge.store import Store, learned
+from bridge.store import jobs as job_rows
 from bridge.store import label_studio as rows
 from bridge.store import tasks as task_rows
 from bridge.store.label_studio import StoredBackend
@@ -25,7 +28,7 @@ class Connected:
 
     pairs     model label -> label of the project
     matches   what each model label is matched to or could be; ``left_out``: sentences about the label config
-    outcome   what came of the last request; ``job_id`` is the job that it became
+    outcome   what came of the last request; ``job`` is the job that it became
     problem   why the labels cannot be told, such as a model that was removed
     """
 
@@ -33,13 +36,24 @@ class Connected:
     name: str
     model_version: str
     outcome: str
-    job_id: int | None
+    job: Job | None
     asked_at: datetime
     pairs: Mapping[str, str]
     matches: tuple[LabelMatch, ...] = ()
     suggestions: tuple[LabelMatch, ...] = ()
     left_out: tuple[str, ...] = ()
     problem: str = ""
+
+    @property
+    def told(self) -> str:
+        """What came of the last request, for people."""
+        return self.problem or (f"{self.outcome} It is {self.job.state}." if self.job is not None else self.outcome)
+
+    def accepting(self, suggestion: LabelMatch) -> str:
+        """The command that accepts a suggestion."""
+        ours = suggestion.best.task_label if suggestion.best is not None else ""
+        pair = shlex.quote(f"{suggestion.model_label}={ours}")
+        return f"hubbridge label-studio labels {self.name} --task {self.task.id} --map {pair}"
 
 
 async def connected(
@@ -71,27 +85,22 @@ async def one_connected(
 
 
 async def _told(store: Store, profiles: Profiles, asked: StoredBackend, task: Task) -> Connected:
+    job = None
+    if asked.job_id is not None:
+        async with store.read() as connection:
+            job = await job_rows.get_job(connection, asked.job_id)
+    told = Connected(task, asked.name, asked.model_version, asked.outcome, job, asked.updated_at, {})
     try:
         plan = await _plan(store, profiles, asked, task)
     except BridgeError as error:
-        return _without(asked, task, f"{error.message} {error.hint}".strip())
-    return Connected(
-        task,
-        asked.name,
-        plan.version,
-        asked.outcome,
-        asked.job_id,
-        asked.updated_at,
-        plan.pairs,
-        plan.matches,
-        tuple(plan.suggestions),
-        plan.config.left_out + plan.unfit,
-    )
-
-
-def _without(asked: StoredBackend, task: Task, problem: str) -> Connected:
-    return Connected(
-        task, asked.name, asked.model_version, asked.outcome, asked.job_id, asked.updated_at, {}, problem=problem
+        return replace(told, problem=f"{error.message} {error.hint}".strip())
+    return replace(
+        told,
+        model_version=plan.version,
+        pairs=plan.pairs,
+        matches=plan.matches,
+        suggestions=tuple(plan.suggestions),
+        left_out=plan.config.left_out + plan.unfit,
     )
 
 
@@ -103,18 +112,28 @@ async def _plan(store: Store, profiles: Profiles, asked: StoredBackend, task: Ta
     return await make_plan(store, named, config, task)
 
 
-def accepted(plan: Plan, chosen: Mapping[str, str], least: float | None) -> dict[str, str]:
-    """The pairs with those that were chosen, and suggestions of at least that score.
+async def accept(store: Store, plan: Plan, task: Task, chosen: Mapping[str, str], least: float | None) -> None:
+    """Keep pairs that were chosen, and suggestions of at least the score ``least``, for what comes.
 
-    Raises InvalidRequest of a profile, which has a mapping of its own already.
+    A model gets a mapping for this project. A profile keeps its own: its labels' pairs are learned, for every project.
+    Raises InvalidRequest where a pair names a label that is not there.
     """
-    if plan.name != plan.model.name:
+    taken = {
+        match.model_label: match.best.task_label
+        for match in plan.suggestions
+        if match.best is not None and least is not None and match.best.score >= least
+    }
+    if plan.name == plan.model.name:
+        skeletons = {label.name for label in plan.labels if label.type == "skeleton"}  # by their joints, not by choice
+        pairs = {theirs: ours for theirs, ours in plan.pairs.items() if ours not in skeletons}
+        await Mappings(store).add(plan.model.id, task.id, pairs | taken | dict(chosen))
+        return
+    pairs = taken | dict(chosen)
+    check_choices(pairs, [match.model_label for match in plan.matches], plan.labels)
+    if not all(pairs.values()):
         raise InvalidRequest(
-            f"{plan.name} is a profile, whose labels are the project's or nearly so.",
-            hint="Make a profile with the project's own labels: hubbridge profile add --help",
+            f"{plan.name} is a profile, and what it looks for is fixed.",
+            hint="Make another that leaves the label out: hubbridge profile add --help",
         )
-    skeletons = {label.name for label in plan.labels if label.type == "skeleton"}  # by their joints, not by a choice
-    pairs = {theirs: ours for theirs, ours in plan.pairs.items() if ours not in skeletons}
-    if least is not None:
-        pairs |= {m.model_label: m.best.task_label for m in plan.suggestions if m.best and m.best.score >= least}
-    return {**pairs, **chosen}
+    async with store.write() as connection:
+        await learned.learn(connection, [(theirs, ours, True) for theirs, ours in pairs.items()])

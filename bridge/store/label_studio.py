@@ -191,6 +191,15 @@ async def put_backend(
     )
 
 
+async def touch_backend(connection: AsyncConnection, task_id: int, name: str, outcome: str | None = None) -> None:
+    """It was asked just now; with ``outcome``, what came of that."""
+    table = label_studio_backends
+    values: dict[str, Any] = {"updated_at": time.time()}
+    if outcome is not None:
+        values |= {"outcome": outcome[:1000], "job_id": None}
+    await connection.execute(sa.update(table).where(table.c.task_id == task_id, table.c.name == name).values(**values))
+
+
 async def list_backends(connection: AsyncConnection, *, task_id: int | None = None) -> list[StoredBackend]:
     """Those of a project, or all, the one that was asked last first."""
     table = label_studio_backends

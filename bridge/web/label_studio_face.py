@@ -6,6 +6,7 @@ Label Studio shows its user no more of a refusal than the status line, so there 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from aiohttp import web
 
 import labelmatch
 from bridge.domain import Scope
-from bridge.errors import BridgeError, NotFound, TooLarge
+from bridge.errors import BridgeError, NotFound
 from bridge.label_studio.config import interface_class
 from bridge.ml_backend.requests import Predict, Setup
 from bridge.nuclio.reasons import reason_phrase
@@ -30,8 +31,6 @@ log = structlog.get_logger(__name__)
 PREFIX = "/label-studio/{name:[A-Za-z0-9_.-]{1,100}}"
 # Of /health, for which Label Studio waits one second: for the model's name, and for what /setup will need.
 LOOK_S, WARM_S = 0.3, 0.4
-# Of /predict: every task of the project comes with its annotations and predictions, which may hold brush strokes.
-MAX_PREDICT_BYTES = 64 * 2**20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,7 +38,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def add_face(app: web.Application) -> None:
     """Put the routes into the server's application."""
     app[WARM] = _WarmUp()
-    app.on_startup.append(_warm_where_used)
     for method, path, handler, scope in (
         ("GET", "", health, Scope.ANNOTATE),
         ("GET", "/health", health, Scope.ANNOTATE),
@@ -80,8 +78,8 @@ async def health(request: web.Request) -> web.Response:
 
 @dataclass(slots=True)
 class _WarmUp:
-    """/setup has three seconds, of which importing the SDK and reading the words of the label matcher may take two: so
-    both begin with the first /health, or with the server where Label Studio is known to be about."""
+    """/setup has three seconds, of which importing the SDK and reading the words of the label matcher may take two, and
+    more on a busy machine: so a server does both as soon as it listens, and /health waits for it a little."""
 
     _work: asyncio.Future[None] | None = None
 
@@ -102,8 +100,9 @@ def _import() -> None:
 WARM = web.AppKey("label_studio_warm_up", _WarmUp)
 
 
-async def _warm_where_used(app: web.Application) -> None:
-    if app[STATE].service.settings.label_studio.base_url:
+def warm_up(app: web.Application) -> None:
+    """Begin with it in a thread, where the extra is installed; whoever has no Label Studio pays nothing."""
+    if importlib.util.find_spec("label_studio_sdk") is not None:
         app[WARM].up()
 
 
@@ -123,14 +122,14 @@ async def predict(request: web.Request) -> web.Response:
 
 
 async def _read_predict(request: web.Request) -> Predict:
-    """The body, which may be larger than that of other routes. A refusal is a BridgeError, so it is told and logged."""
+    """The body, which may be larger than that of other routes: every task comes with its annotations and predictions,
+    which may hold brush strokes. A refusal is a BridgeError, so it is told and logged."""
+    service = request.app[STATE].service
+    most = service.settings.label_studio.max_request_mb
     try:
-        return await read_json(request.clone(client_max_size=MAX_PREDICT_BYTES), Predict)
+        return await read_json(request.clone(client_max_size=most * 2**20), Predict)
     except web.HTTPRequestEntityTooLarge:
-        raise TooLarge(
-            f"Label Studio sends more than {MAX_PREDICT_BYTES // 2**20} MB of tasks in one request.",
-            hint="Predict the whole project with: hubbridge annotate <the project's address> --model <name>",
-        ) from None
+        return await service.ml_backend.refuse_size(request.match_info["name"], most)
 
 
 def _packed(answer: dict[str, Any]) -> bytes:

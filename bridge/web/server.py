@@ -21,7 +21,7 @@ from bridge.web.authentication import Authentication
 from bridge.web.authorization import authorize
 from bridge.web.dispatch import make_handler
 from bridge.web.errors import add_headers, answer_errors, answer_expect
-from bridge.web.label_studio_face import add_face
+from bridge.web.label_studio_face import add_face, warm_up
 from bridge.web.login import log_in, log_out, show_login
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_server import nuclio_serving
@@ -109,6 +109,7 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
             announce_server(settings, url)
             background.append(asyncio.create_task(_keep_announced(settings, url)))
             async with nuclio_serving(service, state.metrics, state.auth.attempts) as cvat_url:
+                asyncio.get_running_loop().call_soon(warm_up, app)  # others may know of the server by now
                 yield Serving(url, state, cvat_url)
         finally:
             withdraw_server(settings)

@@ -19,7 +19,7 @@ def _answer(found: Connected) -> LabelStudioBackend:
         name=found.name,
         model_version=found.model_version,
         outcome=found.outcome,
-        job_id=found.job_id,
+        job_id=None if found.job is None else found.job.id,
         asked_at=found.asked_at,
         pairs=dict(found.pairs),
         suggestions=[LabelMatchAnswer.of(match.as_json()) for match in found.suggestions],

@@ -7,8 +7,10 @@ from pydantic import Field
 from adapters.promptable import ASKED_BY_HAND
 from bridge import formats
 from bridge.domain import LABEL_TYPES, Model, Task
+from bridge.ml_backend.connected import Connected, connected
 from bridge.skeleton_drawing import bones
 from bridge.statistics import Statistics
+from bridge.store.label_studio import KIND
 from bridge.task_labels import labels_as_json
 from bridge.web.answers import ModelAnswer, TaskAnswer
 from bridge.web.job_answers import JobAnswer
@@ -89,12 +91,20 @@ async def show_task(call: PageCall) -> Page:
         "after": query.after,
         "following": frames[-1].number if len(found) > FRAMES_A_PAGE else None,
         "page_size": FRAMES_A_PAGE,
+        "backends": await _asked_by_label_studio(call, task),
         "jobs": await call.service.jobs.page(task_id=task.id, before=2**63 - 1, most=JOBS_SHOWN),
         "formats": list(formats.FORMATS.values()),
         "labels_json": labels_as_json(task.labels),
         "folders": call.service.settings.server.server_folders,
     }
     return Page("task.html", task.name, "tasks", values)
+
+
+async def _asked_by_label_studio(call: PageCall, task: Task) -> list[Connected]:
+    """What a project of Label Studio asked our ML backends, the last first."""
+    if task.remote_kind != KIND:
+        return []
+    return await connected(call.service.store, call.service.profiles, task_id=task.id)
 
 
 async def annotate(call: PageCall) -> Page:

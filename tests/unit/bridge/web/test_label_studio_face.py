@@ -24,7 +24,6 @@ from adapters.promptable import Segment
 from bridge.domain import Scope
 from bridge.interactive import Interactive
 from bridge.store import label_studio as rows
-from bridge.web import label_studio_face
 from bridge.web.server import serving
 from tests import architectures
 from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, Project, image
@@ -88,17 +87,6 @@ async def test_tasks_that_come_with_large_annotations_are_answered(api: Api, stu
     async with api.session.post(f"{url}/predict", data=packed, headers=kind) as response:
         assert response.status == 200, await response.text()
         assert len((await response.json())["results"]) == 1
-
-
-async def test_more_than_is_read_is_refused_with_a_reason(
-    api: Api, studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(label_studio_face, "MAX_PREDICT_BYTES", 2**17)
-    url = await backend(api)
-    async with api.session.post(f"{url}/predict", json={"tasks": [], "more": "x" * 2**17}) as response:
-        assert response.status == 413
-        assert "of tasks in one request" in str(response.reason)
-        assert "hubbridge annotate" in (await response.json())["error"]["hint"]
 
 
 async def told(api: Api) -> dict[str, Any]:
