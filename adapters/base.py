@@ -278,6 +278,11 @@ class ModelCard:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def engine_chosen(self) -> bool:
+        """Whether somebody chose the engine; else another that answers alike may be taken in its place."""
+        return bool(self.settings.get("engine_chosen"))
+
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:

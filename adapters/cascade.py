@@ -14,9 +14,10 @@ from typing import Any
 
 from adapters import providers
 from adapters.base import Context, Limits, ModelCard, Predictor
-from adapters.cards import card_as_json, card_from_json, on_device
+from adapters.cards import RunsOn, card_as_json, card_from_json, on_device
 from adapters.cascade_predictor import Asked, CascadePredictor, Poses
 from adapters.errors import ModelNotFound, Unsupported
+from adapters.graph_session import FAST
 from adapters.references import Cascade, parse_reference
 from adapters.references.cascade import REGISTERED, AttributeBy
 
@@ -214,8 +215,9 @@ def _assembled(card: ModelCard, opened: Sequence[Any]) -> CascadePredictor:
     pose = Poses(opened[-1], reference.pose_labels) if reference.pose else None
     limits = _limits([each.card.limits for each in opened])
     asked = [Asked(each, predictor) for each, predictor in zip(reference.attributes, classifiers, strict=True)]
-    if device := detector.card.settings.get("device"):
-        card = on_device(card, device)
+    runs_on = RunsOn.of(detector.card)
+    if runs_on.device and card.engine != "hosted":
+        card = replace(on_device(card, runs_on.device, half=runs_on.precision == FAST), engine=runs_on.engine)
     return CascadePredictor(replace(card, limits=limits), detector, asked, pose, reference.margin)
 
 

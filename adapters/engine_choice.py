@@ -66,7 +66,7 @@ def open_fastest(card: ModelCard, loaders: Mapping[str, Load], make: Make, conte
 
 def _engines(card: ModelCard, context: Context) -> list[str]:
     """The reference first."""
-    free = context.engine == AUTO and not card.settings.get("engine_chosen")
+    free = context.engine == AUTO and not card.engine_chosen
     further = [OPENVINO] if free and context.openvino and card.engine != OPENVINO and installed() else []
     return [card.engine, *further]
 

@@ -40,7 +40,7 @@ class KeypointModel(LocalPredictor[Crops, Answer]):
 
     def __init__(self, card: ModelCard, engine: Engine, config: Mapping[str, Any]) -> None:
         """``config`` is the content of preprocessor_config.json. Raises Unsupported."""
-        super().__init__(on_device(card, engine.device))
+        super().__init__(on_device(card, engine.device, half=engine.half))
         if plain_name(config) != "VitPoseImageProcessor":
             raise Unsupported(f"The image processor {plain_name(config)} is not one of pose models.")
         try:

@@ -30,10 +30,16 @@ Reader = Callable[[Outputs, Tensor, Frame], Detections]
 
 
 class Engine(Protocol):
-    """What runs the weights. ``inputs`` are the names that the model takes; ``device`` is cpu, cuda or mps."""
+    """What runs the weights.
+
+    inputs   the names that the model takes
+    device   cpu, cuda or mps
+    half     whether it computes in half precision
+    """
 
     inputs: frozenset[str]
     device: str
+    half: bool
 
     def run(self, feed: Arrays) -> Arrays:
         """Inputs by name, one row per frame -> outputs by name, one row per frame; scores and boxes as f32."""
@@ -44,14 +50,9 @@ class Engine(Protocol):
 
 @runtime_checkable
 class PacedEngine(Engine, Protocol):
-    """One whose ``run`` several threads may call at once.
-
-    name     with its version, and what it runs on
-    half     whether it computes in half precision
-    """
+    """One whose ``run`` several threads may call at once. ``name``: with its version, and what it runs on."""
 
     name: str
-    half: bool
 
     def use_threads(self, threads: int) -> None:
         """From the next run on, of whichever thread; not called while one is under way."""
@@ -71,7 +72,7 @@ class LocalModel(LocalPredictor[Tensor, tuple[Outputs, Tensor]]):
         masked: bool = False,
         constants: Arrays | None = None,
     ) -> None:
-        super().__init__(on_device(card, engine.device))
+        super().__init__(on_device(card, engine.device, half=engine.half))
         self.to_tensor, self.engine, self.read = to_tensor, engine, read
         self._masked = masked and PIXEL_MASK in engine.inputs
         self._constants = constants or {}

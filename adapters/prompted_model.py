@@ -32,7 +32,7 @@ class PromptedModel(LocalPredictor[Tensor, Answer]):
     """``PredictOptions.prompts`` gives the labels of each call."""
 
     def __init__(self, card: ModelCard, to_tensor: FrameToTensor, engine: Engine, asker: Asker, tokenizer: Any) -> None:
-        super().__init__(on_device(card, engine.device))
+        super().__init__(on_device(card, engine.device, half=engine.half))
         self.to_tensor, self.engine, self.asker = to_tensor, engine, asker
         self._tokenizer = tokenizer
         self._asked: OrderedDict[object, Asked] = OrderedDict()

@@ -77,7 +77,7 @@ class EmbeddingReIdentifier(OneThreadModel):
     """
 
     def __init__(self, card: ModelCard, to_tensor: FrameToTensor, engine: Engine, output: str) -> None:
-        super().__init__(on_device(card, engine.device))
+        super().__init__(on_device(card, engine.device, half=engine.half))
         self._to_tensor, self._engine, self._output = to_tensor, engine, output
 
     async def match(

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from adapters.base import ModelCard
+from adapters.cards import RunsOn
 from bridge.job_spec import JobSpec
 
 LABEL_TYPES = ("any", "rectangle", "polygon", "mask", "points", "ellipse", "skeleton", "tag", "polyline", "cuboid")
@@ -226,7 +227,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An annotation job. Counts are of its ledger; ``resolved`` is what was pinned when it was made.
+    """An annotation job. Counts are of its ledger; ``resolved`` is what was pinned when it was made, and what its run
+    found out: what really ran the model.
 
     ``source_job_id``: it reads that job's raw results and asks no model.
     """
@@ -248,6 +250,12 @@ class Job:
     owner: str | None
     lease_until: datetime | None
     source_job_id: int | None = None
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What runs its model; before the run, the engine as it was registered."""
+        told = self.resolved
+        return RunsOn(told["engine"], told.get("device"), told.get("precision"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import structlog
 
 from adapters.base import Predictor, Report
+from adapters.cards import RunsOn
 from bridge.applying import StoredResults
 from bridge.domain import Job, JobState, Model, Task
 from bridge.errors import BridgeError, Overloaded
@@ -165,11 +166,13 @@ class JobRun:
         @asynccontextmanager
         async def lend(wanted: Model) -> AsyncIterator[Predictor]:
             async with self.registry.predictor(wanted, self.on_download) as predictor:
+                async with self.store.write() as connection:
+                    await rows.note(connection, self.lease, **asdict(RunsOn.of(predictor.card)))
                 yield viewed(predictor, job.spec.roi, job.spec.tiling, job.resolved["most_views"])
 
         async def tell(why: str) -> None:
             async with self.store.write() as connection:
-                await rows.note_fallback(connection, self.lease, why)
+                await rows.note(connection, self.lease, fell_back=why)
 
         spare = await fallback_of(self.registry, model.card)
         async with lent_with_fallback(lend, model, spare, self.options.patience_s / 2, tell) as predictor:

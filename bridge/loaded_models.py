@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from adapters.base import OpenModel, Predictor
+from adapters.base import ModelCard, OpenModel, Predictor
 from bridge.batcher import Batcher
 from bridge.domain import Model
 from bridge.errors import Overloaded
@@ -20,7 +20,7 @@ from bridge.turns import Turns
 
 log = structlog.get_logger(__name__)
 
-_Key = tuple[int, str]  # id and revision
+_Key = tuple[int, str, bool]  # id, revision, and whether its engine is the user's choice
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +88,11 @@ class LoadedModels:
         """Names of the models that were given up because they hung, and were not loaded anew since."""
         return list(self._hung.values())
 
+    def card_of(self, model: Model) -> ModelCard | None:
+        """The card of the model as it was opened, while it is in memory."""
+        loaded = self._loaded.get(_key(model))
+        return loaded.model.card if loaded is not None else None
+
     @asynccontextmanager
     async def lend(
         self, model: Model, open_it: Callable[[], Awaitable[OpenModel]], *, room_within_s: float | None = None
@@ -96,8 +101,10 @@ class LoadedModels:
 
         Where all places are in use it waits for one, or raises Overloaded after ``room_within_s``.
         """
-        key = (model.id, model.card.revision)
+        key = _key(model)
         async with self._locks.setdefault(model.id, asyncio.Lock()):
+            for other in [other for other in self._loaded if other[0] == model.id and other != key]:
+                await self._give_up(other, self._loaded[other])  # another engine was chosen since
             loaded = self._loaded.get(key)
             if loaded is not None and loaded.stuck:
                 await self._give_up(key, loaded)
@@ -199,3 +206,7 @@ class LoadedModels:
         finally:
             self._held -= 1
             self._changed.set()
+
+
+def _key(model: Model) -> _Key:
+    return model.id, model.card.revision, model.card.engine_chosen

@@ -86,7 +86,8 @@ class Registry:
         """Register a model; the same model and revision a second time is the first again.
 
         ``text`` may be a name of the catalogue, which the model then gets. ``run``: auto, local or hosted, for a model
-        that could run in both places.
+        that could run in both places. An ``engine`` that is named, auto among them, counts from now on for a model that
+        is registered already as well.
         Returns the model and whether it is new. A key that was part of the URL becomes a connection.
         """
         if name is not None:
@@ -98,6 +99,9 @@ class Registry:
         async with self.store.write() as connection:
             same = await rows.find_model(connection, card=card)
             if same is not None:
+                if engine is not None and same.card.engine_chosen != card.engine_chosen:
+                    settings = {**same.card.settings, "engine_chosen": card.engine_chosen}
+                    same = await rows.set_card(connection, same.id, replace(same.card, settings=settings))
                 return same, False
             if name is None:
                 wanted = text.strip() if catalogue.find(text) else card.name
@@ -205,6 +209,10 @@ class Registry:
     def loaded(self) -> int:
         """How many predictors are in memory."""
         return len(self._memory)
+
+    def loaded_card(self, model: Model) -> ModelCard | None:
+        """The card of a model that is in memory, with what it computes with; None of one that is not."""
+        return self._memory.card_of(model)
 
     @property
     def waiting(self) -> int:

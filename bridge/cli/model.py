@@ -14,6 +14,7 @@ from bridge.cli.job_options import Prompt, parse_prompts
 from bridge.cli.session import OK, PARTLY, Json, run
 
 if TYPE_CHECKING:
+    from adapters.base import ModelCard
     from bridge.app import App
     from bridge.domain import Model
 
@@ -56,7 +57,7 @@ def add(
     download: Annotated[bool, typer.Option(help="Download what it needs to run here at once.")] = True,
     json: Json = False,
 ) -> None:
-    """Register a model; the same model and revision a second time changes nothing."""
+    """Register a model; the same one a second time changes nothing but its engine, where one is named."""
     from bridge.cli.output import print_json, say, show_model  # noqa: PLC0415
     from bridge.cli.progress import DownloadBar  # noqa: PLC0415
     from bridge.cli.references import with_folder  # noqa: PLC0415
@@ -80,9 +81,18 @@ def add(
         print_json({"model": model, "new": new})
         return
     say(f"Registered {model.name}." if new else f"{model.name} is registered already, at the same revision.", "bold")
+    if not new and engine is not None and model.card.engine != "hosted":
+        say(_told(model.card), "yellow")
     if name is not None and name != model.name:
         say(f"It keeps its name; change it with: hubbridge model set {model.name} --name {name}", "yellow")
     show_model(model)
+
+
+def _told(card: ModelCard) -> str:
+    """What a named engine means for a model that is registered already."""
+    if card.engine_chosen:
+        return f"From now on {card.engine} runs it, and nothing in its place."
+    return f"From now on {card.engine} runs it, or what is faster and answers alike."
 
 
 @app.command("list")

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from adapters.base import ModelCard
     from bridge.domain import Job, Model, Task
     from bridge.mapping import LabelMatch
 
@@ -104,7 +105,7 @@ def show_model(model: Model) -> None:
             ("task type", card.task_type),
             ("labels", "open vocabulary" if card.labels is None else shortened(card.labels, 30)),
             ("shapes", ", ".join(card.shape_types)),
-            ("runs", "here, on " + card.engine if card.engine != "hosted" else "at its host"),
+            ("runs", _place(card)),
             ("licence", card.licence or "not stated"),
             ("gated", "yes: its terms were accepted with an account" if card.gated else ""),
             ("weights", megabytes(card.weights_bytes)),
@@ -113,6 +114,12 @@ def show_model(model: Model) -> None:
             *(("note", note) for note in card.notes),
         ]
     )
+
+
+def _place(card: ModelCard) -> str:
+    if card.engine == "hosted":
+        return "at its host"
+    return f"here, on {card.engine}{', as was chosen' if card.engine_chosen else ''}"
 
 
 def show_matches(matches: Sequence[LabelMatch]) -> None:
@@ -164,6 +171,7 @@ def show_job(job: Job, task_name: str) -> None:
             ("mapping", "" if prompts else shortened(pairs, 30)),
             ("looks for", shortened([f"{m}: {', '.join(texts or [m])}" for m, texts in prompts.items()], 30)),
             ("left out", shortened(resolved["unmapped"], 30)),
+            ("runs on", str(job.runs_on)),
             ("host given up", resolved.get("fell_back", "")),
             ("error", job.error),
         ]

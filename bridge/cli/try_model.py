@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters.base import ModelCard, PredictOptions
+from adapters.cards import RunsOn
 from adapters.errors import BadFrame, PredictorError
 from adapters.frame import Frame
 from bridge.app import App
@@ -37,6 +38,7 @@ class Trial:
     engine: str = ""  # what ran it, and why
     choice: str = ""
     device: str = ""  # cpu, cuda or mps; empty for a hosted model
+    precision: str = ""  # full or fast; likewise
     pace: str = ""  # how a local model is fed, as was measured when it was first loaded
     load_s: float = 0.0
     first_s: float = 0.0
@@ -67,6 +69,7 @@ async def try_model(
         async with service.registry.predictor(model, bar) as predictor:
             trial.load_s = time.perf_counter() - started
             trial.device, trial.pace = predictor.card.settings.get("device", ""), _pace(predictor.card)
+            trial.precision = predictor.card.settings.get("precision", "")
             trial.engine, trial.choice = predictor.card.engine, _choice(predictor.card)
             for frame in frames:
                 started = time.perf_counter()
@@ -99,7 +102,7 @@ def _pace(card: ModelCard) -> str:
 
 def _choice(card: ModelCard) -> str:
     choice = card.settings.get("engine_choice")
-    return f"{choice['why']}; {choice['precision']} precision" if choice else ""
+    return str(choice["why"]) if choice else ""
 
 
 def show_trial(trial: Trial, *, as_json: bool) -> None:
@@ -111,6 +114,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
                 "threshold": trial.threshold,
                 "engine": trial.engine,
                 "device": trial.device,
+                "precision": trial.precision,
                 "engine_choice": trial.choice,
                 "pace": trial.pace,
                 "load_seconds": trial.load_s,
@@ -127,7 +131,7 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
     facts(
         [
             ("model", trial.model.name),
-            ("runs on", f"{trial.engine}, {trial.device}" if trial.device else trial.engine),
+            ("runs on", str(RunsOn(trial.engine, trial.device, trial.precision))),
             ("engine chosen", trial.choice),
             ("fed with", trial.pace),
             ("loaded in", f"{trial.load_s:.2f} s"),

@@ -111,12 +111,12 @@ async def count_jobs(connection: AsyncConnection) -> dict[JobState, int]:
     return {JobState(row[0]): row[1] for row in rows}
 
 
-async def note_fallback(connection: AsyncConnection, lease: Lease, why: str) -> None:
-    """Keep with the job that another model than its own answers from here on. Raises LeaseLost."""
+async def note(connection: AsyncConnection, lease: Lease, **found_out: str | None) -> None:
+    """Keep with the job, in ``resolved``, what only its run could find out. Raises LeaseLost."""
     resolved = (await connection.execute(sa.select(jobs.c.resolved).where(held(lease)))).scalar_one_or_none()
     if resolved is None:
         raise LeaseLost
-    await connection.execute(sa.update(jobs).where(held(lease)).values(resolved={**resolved, "fell_back": why}))
+    await connection.execute(sa.update(jobs).where(held(lease)).values(resolved={**resolved, **found_out}))
 
 
 async def request_abort(connection: AsyncConnection, job_id: int) -> Job:

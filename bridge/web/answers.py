@@ -7,6 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.base import ModelCard
+from adapters.cards import RunsOn
+from bridge.domain import Model
 from bridge.web.errors import ERROR_CODES
 
 
@@ -44,11 +47,42 @@ class Card(Answer):
     labels: list[str] | None = Field(description="In the model's order; null for an open vocabulary.")
     shape_types: list[str] = Field(examples=[["rectangle"]])
     engine: str = Field(examples=["onnxruntime"])
+    engine_chosen: bool = Field(description="Whether it was named. Else a faster one that answers alike may take over.")
     default_threshold: float
     licence: str | None
     gated: bool
     weights_bytes: int | None
     notes: list[str] = Field(description="Sentences that a user should read.")
+
+
+class PaceAnswer(Answer):
+    """How a model that runs here is fed, as was measured when it was first loaded."""
+
+    batch: int
+    workers: int
+    threads: int = Field(description="Of each worker.")
+    frames_per_second: float = Field(description="With their preparation.")
+
+
+class LoadedAnswer(Answer):
+    """What a model computes with that is in this server's memory."""
+
+    engine: str = Field(examples=["openvino"])
+    device: str | None = Field(description="cpu, cuda or mps; null of a hosted model.", examples=["cpu"])
+    precision: str | None = Field(description="full or fast; null of a hosted model.", examples=["full"])
+    why: str | None = Field(description="Why this engine; null where there was no choice.")
+    pace: PaceAnswer | None = Field(description="Null where nothing was measured.")
+
+    @classmethod
+    def of(cls, value: Any) -> LoadedAnswer:
+        runs_on, settings = RunsOn.of(value), value.settings
+        return cls(
+            engine=runs_on.engine,
+            device=runs_on.device,
+            precision=runs_on.precision,
+            why=settings.get("engine_choice", {}).get("why"),
+            pace=settings.get("pace"),
+        )
 
 
 class ModelAnswer(Answer):
@@ -58,6 +92,12 @@ class ModelAnswer(Answer):
     fetched: bool = Field(description="Whether its files are here.")
     created_at: datetime
     card: Card
+    loaded: LoadedAnswer | None = Field(default=None, description="Null while it is not in this server's memory.")
+
+    @classmethod
+    def with_loaded(cls, model: Model, card: ModelCard | None) -> ModelAnswer:
+        """``card``: of the model as it was opened, or None."""
+        return cls.of(model).model_copy(update={"loaded": LoadedAnswer.of(card) if card else None})
 
 
 class ModelPage(Answer):

@@ -14,12 +14,20 @@ from bridge.web.answers import Answer
 
 
 class Pinned(Answer):
-    """What was fixed when the job was made."""
+    """What was fixed when the job was made, and what its run found out."""
 
     model: str
     reference: str
     revision: str
-    engine: str
+    engine: str = Field(
+        description="What runs the model: first as it was registered; from the run's beginning what answers indeed."
+    )
+    device: str | None = Field(
+        default=None, description="cpu, cuda or mps; null before the run, and of a hosted model.", examples=["cpu"]
+    )
+    precision: str | None = Field(
+        default=None, description="full or fast; null before the run, and of a hosted model.", examples=["full"]
+    )
     mapping_id: int
     pairs: dict[str, str]
     unmapped: list[str] = Field(description="Model labels that are left out.")

@@ -53,8 +53,8 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("POST", "/v1/models", "addModel", ADMIN, "Models", "Register a model by its URL",
           models.add_model, Nothing, r.AddModel, {201: a.ModelAnswer, 200: a.ModelAnswer},
           errors=(409, *HOST_ERRORS), idempotent=True,
-          description="The same model and revision a second time is answered with 200 and changes nothing. A key in "
-          "the URL is stored as a connection, and never shown.",
+          description="The same model and revision a second time is answered with 200 and changes nothing but its "
+          "engine, where one is named. A key in the URL is stored as a connection, and never shown.",
           example={"reference": "https://huggingface.co/onnx-community/rfdetr_nano-ONNX"}),
     Route("POST", "/v1/models/resolve", "resolveModel", READ, "Models", "Say what a pasted URL is, and store nothing",
           models.resolve_model, Nothing, r.ResolveModel, {200: a.Card}, errors=HOST_ERRORS,
@@ -74,7 +74,9 @@ ROUTES: tuple[AnyRoute, ...] = (
           models.start_download, Nothing, Nothing, {202: a.DownloadAnswer}, errors=(404,),
           description="Changes nothing where they are here or on their way. A download that broke off goes on."),
     Route("GET", "/v1/models/{model_id}", "getModel", READ, "Models", "Show a model",
-          models.get_model, Nothing, Nothing, {200: a.ModelAnswer}, errors=(404,)),
+          models.get_model, Nothing, Nothing, {200: a.ModelAnswer}, errors=(404,),
+          description="`loaded` says what it computes with (engine, device, precision) while it is in this server's "
+          "memory."),
     Route("PATCH", "/v1/models/{model_id}", "changeModel", ADMIN, "Models", "Change a model's name or threshold",
           models.change_model, Nothing, r.ChangeModel, {200: a.ModelAnswer}, errors=(404, 409),
           example={"threshold": 0.4}),

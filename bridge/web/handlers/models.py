@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from bridge.domain import Model
 from bridge.fallback import allow_fallback
-from bridge.registry import with_models
+from bridge.registry import Registry, with_models
 from bridge.understanding import understand
 from bridge.web.answers import (
     Card,
@@ -26,7 +27,7 @@ async def list_models(call: Call[Paging, Nothing]) -> ModelPage:
     query = call.query
     found = await call.service.registry.page(after=query.after("models"), most=query.limit + 1)
     page, following = cut(found, query.limit, "models", lambda model: model.id)
-    return ModelPage(models=[ModelAnswer.of(model) for model in page], next_cursor=following)
+    return ModelPage(models=[_answer(call.service.registry, model) for model in page], next_cursor=following)
 
 
 async def list_catalogue(call: Call[Nothing, Nothing]) -> CatalogueAnswer:
@@ -60,11 +61,12 @@ async def add_model(call: Call[Nothing, AddModel]) -> Reply:
         model = await allow_fallback(registry, model)
     if body.download and not model.fetched:
         model = await registry.fetch(model)
-    return Reply(201 if new else 200, ModelAnswer.of(model))
+    return Reply(201 if new else 200, _answer(registry, model))
 
 
 async def get_model(call: Call[Nothing, Nothing]) -> ModelAnswer:
-    return ModelAnswer.of(await call.service.registry.get(call.ids["model_id"]))
+    registry = call.service.registry
+    return _answer(registry, await registry.get(call.ids["model_id"]))
 
 
 async def get_download(call: Call[Nothing, Nothing]) -> DownloadAnswer:
@@ -80,8 +82,12 @@ async def start_download(call: Call[Nothing, Nothing]) -> DownloadAnswer:
 async def change_model(call: Call[Nothing, ChangeModel]) -> ModelAnswer:
     body = call.body
     changed = await call.service.registry.set(call.ids["model_id"], name=body.name, threshold=body.threshold)
-    return ModelAnswer.of(changed)
+    return _answer(call.service.registry, changed)
 
 
 async def remove_model(call: Call[Nothing, Nothing]) -> None:
     await call.service.registry.remove(call.ids["model_id"])
+
+
+def _answer(registry: Registry, model: Model) -> ModelAnswer:
+    return ModelAnswer.with_loaded(model, registry.loaded_card(model))

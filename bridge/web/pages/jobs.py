@@ -8,6 +8,7 @@ from bridge.domain import FrameState, JobState
 from bridge.errors import NotFound
 from bridge.web.job_answers import JobAnswer
 from bridge.web.pages.call import Older, PageCall
+from bridge.web.pages.models import place
 from bridge.web.pages.rendering import Page
 
 JOBS_A_PAGE = 50
@@ -48,5 +49,12 @@ async def show_job(call: PageCall) -> Page:
         model = None
     props = {"job": JobAnswer.of(job).model_dump(mode="json"), "task": {"id": task.id, "name": task.name},
              "colors": {label.name: label.color for label in task.labels}}  # fmt: skip
-    values = {"job": job, "task": task, "model": model, "failed": failed, "props": props}
+    values = {
+        "job": job,
+        "task": task,
+        "model": model,
+        "place": place(job.runs_on),
+        "failed": failed,
+        "props": props,
+    }
     return Page("job.html", f"Job {job.id}", "jobs", values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.cards import RunsOn
 from adapters.promptable import ASKED_BY_HAND, abilities
 from bridge.domain import Model
 from bridge.web.answers import DownloadAnswer, ModelAnswer
@@ -19,6 +20,8 @@ SOURCES = {
     "https": "Web address",
 }
 
+ENGINES = {"onnxruntime": "ONNX Runtime", "transformers": "PyTorch", "openvino": "OpenVINO"}
+
 
 async def list_models(call: PageCall) -> Page:
     query, registry = call.query(Older), call.service.registry
@@ -27,7 +30,7 @@ async def list_models(call: PageCall) -> Page:
     found = [model for model in found if model.id < query.before]
     page = found[:MODELS_A_PAGE]
     values = {
-        "models": [(model, registry.download(model), _place(model)) for model in page],
+        "models": [(model, registry.download(model), place(RunsOn.of(model.card))) for model in page],
         "older": page[-1].id if len(found) > MODELS_A_PAGE else None,
         "sources": SOURCES,
     }
@@ -39,13 +42,13 @@ async def show_model(call: PageCall) -> Page:
     model = await registry.get(call.ids["model_id"])
     download = registry.download(model)
     props = {
-        "model": ModelAnswer.of(model).model_dump(mode="json"),
+        "model": ModelAnswer.with_loaded(model, registry.loaded_card(model)).model_dump(mode="json"),
         "download": DownloadAnswer.of(download).model_dump(mode="json"),
     }
     values = {
         "model": model,
         "download": download,
-        "place": _place(model),
+        "place": place(RunsOn.of(model.card)),
         "by_hand": model.card.task_type in ASKED_BY_HAND,
         "tried_by": _tried_by(model),
         "source": SOURCES.get(model.card.provider, model.card.provider),
@@ -61,8 +64,10 @@ def _tried_by(model: Model) -> str | None:
     return "segment" if "segment" in abilities(model.card) else None
 
 
-def _place(model: Model) -> str:
-    """Where it runs, in words."""
-    engines = {"onnxruntime": "ONNX Runtime", "transformers": "PyTorch", "openvino": "OpenVINO"}
-    engine = model.card.engine
-    return "At its host" if engine == "hosted" else f"Here, {engines.get(engine, engine)}"
+def place(runs_on: RunsOn) -> str:
+    """Where a model runs, in words; the module runs-on.js says the same."""
+    if runs_on.engine == "hosted":
+        return "At its host"
+    device = f" on {runs_on.device}" if runs_on.device else ""
+    precision = f", {runs_on.precision} precision" if runs_on.precision else ""
+    return f"Here, {ENGINES.get(runs_on.engine, runs_on.engine)}{device}{precision}"

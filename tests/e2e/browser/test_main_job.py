@@ -44,7 +44,7 @@ def add_a_model(site: Site) -> None:
     site.expect("#understood").to_contain_text("Hugging Face model demo/street, revision main")
     page.get_by_role("button", name="Look it up").click()
     site.expect("#resolved").to_contain_text("8 labels")
-    site.expect("#resolved").to_contain_text("here, ONNX Runtime")
+    site.expect("#resolved").to_contain_text("Here, ONNX Runtime")
     site.expect("#resolved .label-list").to_contain_text("traffic light")
     assert not [seen for seen in hub.seen if "cdn" in seen.path], "weights were downloaded before anybody agreed"
     page.get_by_role("button", name="Add this model").click()
@@ -70,6 +70,7 @@ def try_it(site: Site) -> None:
     page.locator("#try-threshold").fill("0.99")
     assert count(site, "#try-count") < before
     assert len(asked) == 1, "the slider asks nobody"
+    site.expect("#runs").to_have_text("Here, ONNX Runtime on cpu, full precision")
 
 
 def create_a_task(site: Site) -> None:

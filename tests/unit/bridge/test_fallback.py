@@ -106,6 +106,7 @@ async def test_a_job_goes_on_here_and_says_why(made: World, host: Host, error: P
     assert host.answered["here"]
     assert job.resolved["fell_back"].startswith(error.message)
     assert "detector-local answered, here, at the same commit" in job.resolved["fell_back"]
+    assert job.resolved["engine"] == HERE.engine
 
 
 async def test_a_failure_that_passes_is_waited_for(made: World, host: Host) -> None:

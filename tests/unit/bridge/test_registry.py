@@ -62,6 +62,27 @@ async def test_another_revision_or_engine_is_another_model_with_a_name_of_its_ow
     assert [made.model.name, second.name, third.name] == ["fake", "fake-2", "fake-3"]
 
 
+async def test_an_engine_named_later_counts_for_the_registered_model(made: World) -> None:
+    plain = made.adapter.card
+    chosen = replace(plain, settings={**plain.settings, "engine_chosen": True})
+    async with made.registry.predictor(made.model):
+        pass
+    made.adapter.card = chosen
+    fixed, new = await made.registry.add("/models/fake", engine=plain.engine)
+    assert (fixed.id, new, fixed.card.engine_chosen) == (made.model.id, False, True)
+    async with made.registry.predictor(fixed):
+        pass
+    first, second = made.adapter.opened
+    assert (first.closed, first.card.engine_chosen) == (True, False)
+    assert (second.closed, second.card.engine_chosen) == (False, True)
+
+    made.adapter.card = plain
+    same, _ = await made.registry.add("/models/fake")
+    assert same.card.engine_chosen, "nothing was said of an engine, so nothing changes"
+    freed, _ = await made.registry.add("/models/fake", engine="auto")
+    assert (freed.id, freed.card.engine_chosen) == (made.model.id, False)
+
+
 async def test_a_name_that_is_taken_is_refused(made: World) -> None:
     with pytest.raises(Conflict, match="named fake exists"):
         await made.registry.add("/models/other", name="fake")

@@ -5,6 +5,7 @@ import { $, busy, h, props } from "./dom.js";
 import { bytes, duration, many, number } from "./format.js";
 import { watch } from "./job-events.js";
 import { attempt, confirm, toast } from "./messages.js";
+import { runsOn } from "./runs-on.js";
 
 const STATISTICS_EVERY_MS = 2000;
 const ERRORS = 20;
@@ -31,6 +32,7 @@ function showState() {
   $("#frames").textContent = `${number(job.frames_done)} of ${number(job.frames_total)}`;
   $("#shapes").textContent = number(job.shapes_created);
   $("#failed").textContent = number(job.frames_failed);
+  $("#runs").textContent = runsOn(job.resolved);
   $("#error").hidden = !job.error;
   $("#error span").textContent = job.error ?? "";
   const left = job.frames_total - finished;

@@ -3,8 +3,10 @@ import { get, patch, post, remove } from "./api.js";
 import { $, $$, busy, h, icon, props } from "./dom.js";
 import { bytes } from "./format.js";
 import { attempt, confirm, toastOnNextPage } from "./messages.js";
+import { showLoaded } from "./runs-on.js";
 
 const { model, download } = props();
+showLoaded(model.loaded);
 
 // --- labels ---
 

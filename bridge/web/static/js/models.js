@@ -4,8 +4,7 @@ import { $, $$, busy, debounce, h, icon } from "./dom.js";
 import { bytes, many } from "./format.js";
 import { shortcut } from "./keys.js";
 import { attempt, toastOnNextPage } from "./messages.js";
-
-const ENGINES = { onnxruntime: "ONNX Runtime", transformers: "PyTorch", openvino: "OpenVINO" };
+import { runsOn } from "./runs-on.js";
 
 // --- the list ---
 
@@ -129,7 +128,7 @@ function showCard(card) {
   const facts = [
     ["Task type", card.task_type],
     ["Makes", card.shape_types.join(", ")],
-    ["Runs", card.engine === "hosted" ? "at its host" : `here, ${ENGINES[card.engine] ?? card.engine}`],
+    ["Runs", runsOn(card)],
     ["Licence", card.licence ?? "not stated"],
     ["Download", card.engine === "hosted" ? "none" : card.weights_bytes ? bytes(card.weights_bytes) : "size unknown"],
     ["Revision", card.revision.slice(0, 12)],

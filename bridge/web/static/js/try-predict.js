@@ -5,6 +5,7 @@ import { $, h, props, swatch } from "./dom.js";
 import { many, score } from "./format.js";
 import { FrameView } from "./frame-view.js";
 import { failed } from "./messages.js";
+import { lookWhatRuns } from "./runs-on.js";
 import { showResult, tryImage } from "./try-image.js";
 
 const { model } = props();
@@ -41,6 +42,7 @@ async function predict(file) {
     view.setSize(result.width, result.height);
     hidden.clear();
     show();
+    lookWhatRuns(model);
   } catch (error) {
     if (mine.signal.aborted) return;
     failed(error);

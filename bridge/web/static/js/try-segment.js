@@ -5,6 +5,7 @@ import { number, score } from "./format.js";
 import { FrameView } from "./frame-view.js";
 import { failed } from "./messages.js";
 import { Pointing } from "./pointing.js";
+import { lookWhatRuns } from "./runs-on.js";
 import { showResult, tryImage } from "./try-image.js";
 
 const { model } = props();
@@ -47,6 +48,7 @@ async function ask() {
   try {
     const found = await send(`/v1/models/${model.id}/segment?${pointing.query}`, file, { type: file.type, signal: mine.signal });
     if (mine.signal.aborted) return;
+    lookWhatRuns(model);
     view.setShapes(found.rle ? [{ type: "mask", rle: found.rle, label: "object", score: found.score, color: COLOR }] : []);
     $("#try-count").textContent = found.rle ? `${number(found.box[2] - found.box[0])} × ${number(found.box[3] - found.box[1])} pixels, score ${score(found.score)}` : "Nothing is found there";
   } catch (error) {

@@ -84,6 +84,19 @@ async def test_a_model_that_a_job_used_stays(api: Api) -> None:
     await api.error("DELETE", f"/v1/models/{model['id']}", 409, "conflict")
 
 
+async def test_what_a_model_computes_with_is_said_once_it_is_loaded(api: Api) -> None:
+    model = await api.model()
+    assert (model["loaded"], model["card"]["engine_chosen"]) == (None, False)
+    await api.call("POST", "/v1/models/1/predict", data=picture(3), headers=PNG)
+    loaded = (await api.call("GET", "/v1/models/1"))["loaded"]
+    assert loaded["engine"] in ("onnxruntime", "openvino")  # auto: whichever is faster here
+    assert (loaded["device"], loaded["precision"]) == ("cpu", "full")
+    assert loaded["pace"]["batch"] >= 1
+    assert (await api.call("GET", "/v1/models"))["models"][0]["loaded"] == loaded
+    job = await api.ended((await api.job((await api.task(pictures=1))["id"], 1))["id"])
+    assert {name: job["resolved"][name] for name in ("engine", "device", "precision")}.items() <= loaded.items()
+
+
 async def test_an_image_as_body_and_as_form_is_predicted_alike(api: Api) -> None:
     await api.model()
     data = picture(3)
