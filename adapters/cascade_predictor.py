@@ -6,13 +6,12 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.base import Detections, FloatArray, ModelCard, PredictOptions, Predictor
+from adapters.base import Closing, Detections, FloatArray, ModelCard, PredictOptions, Predictor
 from adapters.errors import BadFrame, BadOutput
 from adapters.frame import Frame
 from adapters.references.cascade import AttributeBy
@@ -72,7 +71,7 @@ class _Crop:
 
 
 @dataclass(slots=True)
-class CascadePredictor:
+class CascadePredictor(Closing):
     """A Predictor; its parts are its own, and close with it."""
 
     card: ModelCard
@@ -152,14 +151,6 @@ class CascadePredictor:
             await part.close()
         if self.poses is not None:
             await self.poses.model.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 def cut_out(frame: Frame, box: FloatArray, margin: float, row: int) -> Frame:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from adapters.base import Detections, ModelCard, PredictOptions
+from adapters.base import Closing, Detections, ModelCard, PredictOptions
 from adapters.errors import BadFrame, BadOutput, ModelStuck, OutOfMemory, PredictorError, PredictTimeout
 from adapters.frame import Frame
 from adapters.model_thread import MOST_HUNG, ModelThread
@@ -43,7 +42,7 @@ class Steps(Protocol[P, R]):
     def finish(self, raw: R, frame: Frame) -> Detections: ...
 
 
-class LocalPredictor(ABC, Generic[P, R]):
+class LocalPredictor(Closing, Generic[P, R]):
     """A model in this process; ``P`` is a prepared frame, ``R`` what the model says of one frame.
 
     The three steps run in threads and may be called concurrently; ``forward`` by one thread, or by as many as
@@ -102,14 +101,6 @@ class LocalPredictor(ABC, Generic[P, R]):
             return
         self._closed = True
         await asyncio.to_thread(self._shut_down)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     def _shut_down(self) -> None:
         self._preparers.shutdown(cancel_futures=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
-from adapters.base import ModelCard
+from adapters.base import Closing, ModelCard
 from adapters.errors import ModelStuck, PredictorError, PredictTimeout
 from adapters.local import translate_engine_error
 from adapters.model_thread import ModelThread
@@ -15,7 +14,7 @@ from adapters.model_thread import ModelThread
 T = TypeVar("T")
 
 
-class OneThreadModel:
+class OneThreadModel(Closing):
     """An ``OpenModel``. A call that is not done within ``card.limits.timeout_s`` is given up."""
 
     def __init__(self, card: ModelCard) -> None:
@@ -55,14 +54,6 @@ class OneThreadModel:
             self._closed = True
             await asyncio.to_thread(self._thread.close)
             self.release()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     def _check_open(self) -> None:
         if self._closed:

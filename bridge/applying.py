@@ -6,12 +6,11 @@ import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.base import Detections, Limits, ModelCard, PredictOptions
+from adapters.base import Closing, Detections, Limits, ModelCard, PredictOptions
 from adapters.errors import BadFrame
 from adapters.frame import Frame
 from bridge import results
@@ -136,7 +135,7 @@ async def _pairs(store: Store, source: Job, wanted: ApplySpec, model: Model, tas
 
 
 @dataclass(slots=True)
-class StoredResults:
+class StoredResults(Closing):
     """A predictor that answers what an earlier job was answered: no model is loaded and no picture is read."""
 
     store: Store
@@ -155,14 +154,6 @@ class StoredResults:
 
     async def close(self) -> None:
         """Nothing is held."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
 
 def _decoded(frames: Sequence[Frame], found: Mapping[str, bytes], job_id: int) -> list[Detections]:

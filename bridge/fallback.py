@@ -7,12 +7,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Self
 
 import structlog
 
-from adapters.base import Detections, ModelCard, PredictOptions, Predictor
+from adapters.base import Closing, Detections, ModelCard, PredictOptions, Predictor
 from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Transient, Unsupported
 from adapters.frame import Frame
 from bridge.domain import Model
@@ -100,7 +98,7 @@ async def lent_with_fallback(
 
 
 @dataclass(slots=True)
-class FallbackPredictor:
+class FallbackPredictor(Closing):
     """Asks the host until it fails, and from then on what runs here. A call is answered by one of them alone.
 
     Only one of the two is held at a time, so that it takes no more room than one model.
@@ -186,11 +184,3 @@ class FallbackPredictor:
 
     async def close(self) -> None:
         await self._held.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

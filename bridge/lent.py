@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import structlog
 
-from adapters.base import Detections, ModelCard, PredictOptions, Predictor
+from adapters.base import Closing, Detections, ModelCard, PredictOptions, Predictor
 from adapters.errors import BadOutput, PredictorError, PredictTimeout, RateLimited, Unavailable
 from adapters.frame import Frame
 from bridge.observer import Observer, timed
@@ -18,7 +16,7 @@ from bridge.turns import Turns
 log = structlog.get_logger(__name__)
 
 
-class LentPredictor:
+class LentPredictor(Closing):
     """A Predictor over one that others use as well. Closing it is the registry's business: ``close`` does nothing.
 
     ``urgent`` calls go ahead of the others. The deadline, ``limits.timeout_s`` for each frame, begins with the turn;
@@ -65,11 +63,3 @@ class LentPredictor:
 
     async def close(self) -> None:
         """Nothing: others use the model."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -13,10 +13,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from adapters.base import Detections, ModelCard, PredictOptions, Predictor
+from adapters.base import Closing, Detections, ModelCard, PredictOptions, Predictor
 from adapters.frame import Frame
 from bridge import results
 from bridge.domain import StoredFrame
@@ -119,7 +118,7 @@ async def _chunks(rows: AsyncIterable[StoredFrame]) -> AsyncIterator[list[Stored
         yield some
 
 
-class _Predictor:
+class _Predictor(Closing):
     def __init__(self, recall: Recall, inner: Predictor) -> None:
         self.card: ModelCard = inner.card
         self._recall, self._inner = recall, inner
@@ -135,14 +134,6 @@ class _Predictor:
 
     async def close(self) -> None:
         """The inner one is its owner's to close."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
 
 def plain_key(resolved: Mapping[str, Any]) -> str | None:

@@ -6,10 +6,8 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Self
 
-from adapters.base import Detections, Limits, ModelCard, PredictOptions, Predictor
+from adapters.base import Closing, Detections, Limits, ModelCard, PredictOptions, Predictor
 from adapters.errors import BadOutput, OutOfMemory
 from adapters.frame import Frame
 from bridge.job_spec import Region, Tiling
@@ -20,7 +18,7 @@ _Shown = tuple[int, View, Frame]  # place of the frame in the call, what is seen
 
 
 @dataclass(slots=True)
-class ViewingPredictor:
+class ViewingPredictor(Closing):
     """Asks ``inner`` about the views of each frame; borrows it, so that closing is its lender's.
 
     ``most_views`` is how many views one frame has at most: a call takes as many frames fewer and may take as much
@@ -96,14 +94,6 @@ class ViewingPredictor:
 
     async def close(self) -> None:
         """Nothing is held here; the predictor that was lent stays open."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 def _limits(limits: Limits, views: int) -> Limits:
