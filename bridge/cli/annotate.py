@@ -13,6 +13,7 @@ import typer
 from bridge.cli import job_options as o
 from bridge.cli.annotate_remote import annotate_remote, is_address
 from bridge.cli.job import announce, exit_code, report
+from bridge.cli.option_groups import grouped
 from bridge.cli.session import OK, PARTLY, Json, run
 from bridge.cli.task import Every, First, Stop, show_rejected
 
@@ -49,6 +50,7 @@ class _Outcome:
     previews: Sequence[Path] = ()
 
 
+@grouped
 def annotate(
     context: typer.Context,
     images: Annotated[
@@ -59,6 +61,7 @@ def annotate(
         ),
     ],
     model: Annotated[str, typer.Option(metavar="REF", help="A model's URL, id, folder or name, or a profile's name.")],
+    *,
     out: Annotated[
         Path | None, typer.Option(help="File to write; needed for images, while a task's shapes go where it is.")
     ] = None,
@@ -70,23 +73,8 @@ def annotate(
         ),
     ] = None,
     format_name: Annotated[str, typer.Option("--format", help="Format of the file.")] = "coco",
-    threshold: o.Threshold = None,
-    label_threshold: o.LabelThreshold = None,
-    accept: o.Accept = None,
-    pairs: o.Map = None,
-    prompt: o.Prompt = None,
-    nms: o.NmsIou = None,
-    class_agnostic: o.ClassAgnostic = False,
-    min_size: o.MinSize = None,
-    top_k: o.TopK = None,
-    roi: o.Roi = None,
-    tile: o.Tile = None,
-    tile_overlap: o.TileOverlap = 0.2,
-    masks_as_polygons: o.MaskPolygons = False,
-    track: o.Track = False,
-    track_iou: o.TrackIou = None,
-    track_gap: o.TrackGap = None,
-    keep_manual: o.KeepManual = None,
+    options: o.ModelOptions,
+    tracking: o.TrackOptions,
     clean: Annotated[
         str, typer.Option(help="What goes where new shapes come: none, model, automatic, all; alone: automatic.")
     ] = "none",
@@ -103,11 +91,7 @@ def annotate(
     """Annotate images with a model in one go: register, match labels, predict, export."""
     if clean not in CLEAN:
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
-    wanted = o.model_options(
-        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, top_k, roi, tile,
-        tile_overlap, masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
-    )  # fmt: skip
-
+    wanted = options.as_spec() | tracking.as_spec()
     if is_address(images):
         if len(images) > 1 or any(value is not None for value in (out, labels, task, previews)):
             raise typer.BadParameter("an address stands alone, without --out, --labels, --task and --previews")

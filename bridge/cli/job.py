@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli import job_options as o
+from bridge.cli.option_groups import grouped
 from bridge.cli.session import CANCELLED, JOB_FAILED, OK, PARTLY, Json, run
 
 if TYPE_CHECKING:
@@ -21,32 +22,15 @@ Id = Annotated[int, typer.Argument(metavar="JOB", help="Id of an annotation job.
 
 
 @app.command("start")
+@grouped
 def start(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")],
     model: Annotated[str, typer.Option(help="Name or id of a registered model, or a profile's name.")],
-    threshold: o.Threshold = None,
-    label_threshold: o.LabelThreshold = None,
-    pairs: o.Map = None,
-    accept: o.Accept = None,
-    prompt: o.Prompt = None,
-    nms: o.NmsIou = None,
-    class_agnostic: o.ClassAgnostic = False,
-    min_size: o.MinSize = None,
-    top_k: o.TopK = None,
-    roi: o.Roi = None,
-    tile: o.Tile = None,
-    tile_overlap: o.TileOverlap = 0.2,
-    masks_as_polygons: o.MaskPolygons = False,
-    track: o.Track = False,
-    track_iou: o.TrackIou = None,
-    track_gap: o.TrackGap = None,
+    options: o.ModelOptions,
+    tracking: o.TrackOptions,
+    frames: o.FrameOptions,
     clean: o.Clean = "none",
-    keep_manual: o.KeepManual = None,
-    first: o.First = 0,
-    stop: o.Stop = None,
-    every: o.Every = 1,
-    unannotated: o.Unannotated = False,
     max_failure_rate: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of frames that may fail. Default: the setting.")
     ] = None,
@@ -54,10 +38,7 @@ def start(
     json: Json = False,
 ) -> None:
     """Annotate a task's frames with a model; Ctrl-C cancels, and `job resume` goes on."""
-    wanted = o.model_options(
-        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, top_k, roi, tile,
-        tile_overlap, masks_as_polygons, keep_manual, prompt, o.parse_tracking(track, track_iou, track_gap),
-    )  # fmt: skip
+    wanted = options.as_spec() | tracking.as_spec()
 
     async def work(service: App) -> Job:
         from bridge.cli.references import named  # noqa: PLC0415
@@ -70,7 +51,7 @@ def start(
             model_id=chosen.model.id,
             **chosen.job_values(found.labels, wanted),
             clean=clean,
-            frames={"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"},
+            frames=frames.as_spec(),
             max_failure_rate=default_rate if max_failure_rate is None else max_failure_rate,
         )
         return await service.jobs.create(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -179,36 +180,66 @@ def parse_tracking(track: bool, iou: float | None, gap: int | None) -> dict[str,
     return given if track else None
 
 
-def model_options(
-    threshold: float | None,
-    label_threshold: list[str] | None,
-    pairs: list[str] | None,
-    accept: float | None,
-    nms: float | None,
-    class_agnostic: bool,
-    min_size: float | None,
-    top_k: int | None,
-    roi: str | None,
-    tile: str | None,
-    tile_overlap: float,
-    masks_as_polygons: bool,
-    keep_manual: float | None,
-    prompts: list[str] | None,
-    tracking: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What the model is to look at and what is made of its answers, as keys of a job's spec."""
-    return {
-        "mapping": parse_pairs(pairs, "--map"),
-        "accept_suggestions": accept,
-        "threshold": threshold,
-        "label_thresholds": parse_scores(label_threshold),
-        "nms": parse_nms(nms, class_agnostic),
-        "min_size": min_size or 0.0,
-        "top_k": top_k,
-        "roi": parse_region(roi),
-        "tiling": parse_tiling(tile, tile_overlap),
-        "masks_as_polygons": masks_as_polygons,
-        "keep_manual_iou": keep_manual,
-        "prompts": parse_prompts(prompts),
-        "track": tracking,
-    }
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What the model is to look at, and what is made of its answers."""
+
+    threshold: Threshold = None
+    label_threshold: LabelThreshold = None
+    pairs: Map = None
+    accept: Accept = None
+    prompt: Prompt = None
+    nms: NmsIou = None
+    class_agnostic: ClassAgnostic = False
+    min_size: MinSize = None
+    top_k: TopK = None
+    roi: Roi = None
+    tile: Tile = None
+    tile_overlap: TileOverlap = 0.2
+    masks_as_polygons: MaskPolygons = False
+    keep_manual: KeepManual = None
+
+    def as_spec(self) -> dict[str, Any]:
+        """As keys of a job's spec. Raises BadParameter."""
+        return {
+            "mapping": parse_pairs(self.pairs, "--map"),
+            "accept_suggestions": self.accept,
+            "threshold": self.threshold,
+            "label_thresholds": parse_scores(self.label_threshold),
+            "nms": parse_nms(self.nms, self.class_agnostic),
+            "min_size": self.min_size or 0.0,
+            "top_k": self.top_k,
+            "roi": parse_region(self.roi),
+            "tiling": parse_tiling(self.tile, self.tile_overlap),
+            "masks_as_polygons": self.masks_as_polygons,
+            "keep_manual_iou": self.keep_manual,
+            "prompts": parse_prompts(self.prompt),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TrackOptions:
+    """Whether shapes become tracks, and which."""
+
+    track: Track = False
+    track_iou: TrackIou = None
+    track_gap: TrackGap = None
+
+    def as_spec(self) -> dict[str, Any]:
+        """As a key of a job's spec. Raises BadParameter."""
+        return {"track": parse_tracking(self.track, self.track_iou, self.track_gap)}
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOptions:
+    """Which frames of a task are meant."""
+
+    first: First = 0
+    stop: Stop = None
+    every: Every = 1
+    unannotated: Unannotated = False
+
+    def as_spec(self) -> dict[str, Any]:
+        """As the selection of a job's spec."""
+        only = "unannotated" if self.unannotated else "all"
+        return {"start": self.first, "stop": self.stop, "step": self.every, "only": only}

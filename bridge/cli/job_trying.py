@@ -10,6 +10,7 @@ import typer
 
 from bridge.cli import job_options as o
 from bridge.cli.job import Id, run_and_report
+from bridge.cli.option_groups import grouped
 from bridge.cli.session import PARTLY, Json, run
 
 if TYPE_CHECKING:
@@ -18,37 +19,19 @@ if TYPE_CHECKING:
     from bridge.dry_run import Preview
 
 
+@grouped
 def preview(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")],
     model: Annotated[str, typer.Option(help="Name or id of a registered model, or a profile's name.")],
+    options: o.ModelOptions,
+    selection: o.FrameOptions,
     frames: Annotated[int, typer.Option(min=1, max=20, help="How many frames to try, spread over the job's.")] = 3,
     previews: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn.")] = None,
-    threshold: o.Threshold = None,
-    label_threshold: o.LabelThreshold = None,
-    pairs: o.Map = None,
-    accept: o.Accept = None,
-    prompt: o.Prompt = None,
-    nms: o.NmsIou = None,
-    class_agnostic: o.ClassAgnostic = False,
-    min_size: o.MinSize = None,
-    top_k: o.TopK = None,
-    roi: o.Roi = None,
-    tile: o.Tile = None,
-    tile_overlap: o.TileOverlap = 0.2,
-    masks_as_polygons: o.MaskPolygons = False,
-    keep_manual: o.KeepManual = None,
-    first: o.First = 0,
-    stop: o.Stop = None,
-    every: o.Every = 1,
-    unannotated: o.Unannotated = False,
     json: Json = False,
 ) -> None:
     """Try a job on some of its frames: shapes, time and calls, before anything is written."""
-    wanted = o.model_options(
-        threshold, label_threshold, pairs, accept, nms, class_agnostic, min_size, top_k, roi, tile,
-        tile_overlap, masks_as_polygons, keep_manual, prompt,
-    )  # fmt: skip
+    wanted = options.as_spec()
 
     async def work(service: App) -> tuple[Preview, list[Path]]:
         from bridge.cli.previews import write_pictures  # noqa: PLC0415
@@ -56,9 +39,8 @@ def preview(
         from bridge.cli.references import named  # noqa: PLC0415
 
         found, chosen = await service.tasks.find(task), await named(service, model)
-        selection = {"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"}
-        options = chosen.job_values(found.labels, wanted)
-        spec = o.make_spec(target=found.id, model_id=chosen.model.id, **options, frames=selection)
+        values = chosen.job_values(found.labels, wanted)
+        spec = o.make_spec(target=found.id, model_id=chosen.model.id, **values, frames=selection.as_spec())
         with DownloadBar() as downloads:
             tried = await service.jobs.preview(spec, frames=frames, on_download=downloads)
         if previews is None:
