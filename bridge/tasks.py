@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bridge import formats
 from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
-from bridge.errors import InvalidRequest, NotFound, TooLarge
+from bridge.errors import BridgeError, InvalidRequest, NotFound, TooLarge
 from bridge.formats import ExportSummary
 from bridge.sources.files import Collected, ImageLimits, VideoRange, collect
 from bridge.store import Store
@@ -58,6 +58,23 @@ class Tasks:
             raise InvalidRequest("A task needs at least one label.", hint="For example: --labels car,person")
         async with self.store.write() as connection:
             return await rows.add_task(connection, name, labels)
+
+    async def create_with_frames(
+        self, name: str, labels: Sequence[TaskLabel], paths: Sequence[Path], video: VideoRange
+    ) -> tuple[Task, Collected]:
+        """A task with these frames; see ``create`` and ``add_frames``. Where there is none, there is no task either."""
+        task = await self.create(name, labels)
+        try:
+            found = await self.add_frames(task.id, paths, video=video)
+            if not found.frames:
+                raise InvalidRequest(
+                    "None of the given files is an image or a video, so no task was created.",
+                    hint="; ".join(r.reason for r in found.rejected[:3]) or "Give a folder, image files or a zip.",
+                )
+        except BridgeError:
+            await self.remove(task.id)
+            raise
+        return await self.get(task.id), found
 
     async def find(self, name_or_id: str | int) -> Task:
         """A task by its name or id. Raises NotFound."""

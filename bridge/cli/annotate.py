@@ -159,7 +159,7 @@ async def _task(
     prompts: Mapping[str, object],
 ) -> tuple[Task, Collected, bool]:
     """The task of that name with the images that it lacks added, or a new one; and whether it is new."""
-    from bridge.errors import BridgeError, InvalidRequest, NotFound  # noqa: PLC0415
+    from bridge.errors import InvalidRequest, NotFound  # noqa: PLC0415
     from bridge.model_labels import own_labels  # noqa: PLC0415
     from bridge.pinning import labels_of  # noqa: PLC0415
     from bridge.prompting import prompted  # noqa: PLC0415
@@ -185,18 +185,9 @@ async def _task(
         labels_of(card)  # an open vocabulary that is told nothing is refused
         wanted = labels_from_json(own_labels(card))
     taken = {task.name for task in await service.tasks.page()}
-    created = await service.tasks.create(name or free_name(images[0].resolve().stem, taken), wanted)
-    try:
-        found = await service.tasks.add_frames(created.id, images, video=video)
-        if not found.frames:
-            raise InvalidRequest(
-                "None of the given files is an image or a video.",
-                hint="; ".join(rejected.reason for rejected in found.rejected[:3]) or "Give a folder, files or a zip.",
-            )
-    except BridgeError:
-        await service.tasks.remove(created.id)
-        raise
-    return await service.tasks.get(created.id), found, True
+    named = name or free_name(images[0].resolve().stem, taken)
+    task, found = await service.tasks.create_with_frames(named, wanted, images, video)
+    return task, found, True
 
 
 def _show(outcome: _Outcome, out: Path, *, json: bool) -> None:

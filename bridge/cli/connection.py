@@ -86,16 +86,13 @@ def remove(
     context: typer.Context, connection: Annotated[int, typer.Argument(help="Id of a connection.")], json: Json = False
 ) -> None:
     """Forget an account and its secret."""
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.cli.output import show_removed  # noqa: PLC0415
 
     async def work(service: App) -> None:
         await service.registry.disconnect(connection)
 
     run(context, work)
-    if json:
-        print_json({"removed": connection})
-    else:
-        say(f"Removed connection {connection}.")
+    show_removed(connection, json=json, kind="connection")
 
 
 @app.command("rotate")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.session import FAILED, Json, run
+from bridge.cli.findings import report
+from bridge.cli.session import Json, run
 
 if TYPE_CHECKING:
     from bridge.app import App
-    from bridge.ml_backend.checking import Finding
+    from bridge.findings import Finding
 
 app = typer.Typer(help="A self-hosted CVAT: find out what is missing.", no_args_is_help=True)
 
@@ -27,7 +28,6 @@ def check(
     json: Json = False,
 ) -> None:
     """Ask CVAT and the models' own listener, and say what is missing and how to mend it."""
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
 
     async def work(service: App) -> list[Finding]:
         from bridge.remotes.cvat.checking import Check  # noqa: PLC0415
@@ -38,14 +38,4 @@ def check(
         checked = Check(service.jobs.remotes.access, settings.listen, settings.user, secret, address)
         return [finding async for finding in checked.run()]
 
-    found = run(context, work)
-    if json:
-        print_json({"findings": found})
-    else:
-        for each in found:
-            word, style = {"ok": ("ok   ", ""), "wrong": ("WRONG", "bold red"), "note": ("note ", "")}[each.state]
-            say(f"{word}  {each.text}", style)
-            if each.hint:
-                say(f"       {each.hint}")
-    if any(each.state == "wrong" for each in found):
-        raise typer.Exit(FAILED)
+    report(run(context, work), json=json)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.session import FAILED, Json, run
+from bridge.cli.findings import report
+from bridge.cli.session import Json, run
 
 if TYPE_CHECKING:
     from bridge.app import App
-    from bridge.ml_backend.checking import Finding
+    from bridge.findings import Finding
     from bridge.ml_backend.connected import Connected
 
 app = typer.Typer(help="Label Studio: connected projects, their labels, checks.", no_args_is_help=True)
@@ -141,17 +142,4 @@ def check(
         checked = Check(service.jobs.remotes.access, base, project, named)
         return [finding async for finding in checked.run()]
 
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
-
-    found = run(context, work)
-    if json:
-        print_json({"findings": found})
-    else:
-        styles = {"ok": ("ok   ", "green"), "wrong": ("WRONG", "bold red"), "note": ("note ", "yellow")}
-        for each in found:
-            word, style = styles[each.state]
-            say(f"{word}  {each.text}", style if each.state == "wrong" else "")
-            if each.hint:
-                say(f"       {each.hint}")
-    if any(each.state == "wrong" for each in found):
-        raise typer.Exit(FAILED)
+    report(run(context, work), json=json)

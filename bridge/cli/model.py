@@ -182,7 +182,7 @@ def test(
 @app.command("remove")
 def remove(context: typer.Context, model: Name, json: Json = False) -> None:
     """Forget a model. Its downloaded files stay in the cache."""
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.cli.output import show_removed  # noqa: PLC0415
 
     async def work(service: App) -> Model:
         found = await service.registry.find(model)
@@ -190,7 +190,4 @@ def remove(context: typer.Context, model: Name, json: Json = False) -> None:
         return found
 
     gone = run(context, work)
-    if json:
-        print_json({"removed": gone.name})
-    else:
-        say(f"Removed {gone.name}.")
+    show_removed(gone.name, json=json)

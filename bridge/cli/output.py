@@ -45,6 +45,13 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
+def show_removed(what: str | int, *, json: bool, kind: str = "") -> None:
+    if json:
+        print_json({"removed": what})
+    else:
+        say(f"Removed {kind} {what}." if kind else f"Removed {what}.")
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> None:
     """Print rows under headers; columns in ``right`` hold numbers."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415

@@ -132,7 +132,7 @@ def show(context: typer.Context, profile: Name, json: Json = False) -> None:
 @app.command("remove")
 def remove(context: typer.Context, profile: Name, json: Json = False) -> None:
     """Forget a profile; its model stays."""
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.cli.output import show_removed  # noqa: PLC0415
 
     async def work(service: App) -> Profile:
         found = await service.profiles.find(profile)
@@ -140,10 +140,7 @@ def remove(context: typer.Context, profile: Name, json: Json = False) -> None:
         return found
 
     gone = run(context, work)
-    if json:
-        print_json({"removed": gone.name})
-    else:
-        say(f"Removed {gone.name}.")
+    show_removed(gone.name, json=json)
 
 
 def show_profile(profile: Profile, model: Model) -> None:

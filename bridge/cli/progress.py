@@ -33,7 +33,22 @@ def _clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class DownloadBar:
+class _Bars:
+    """Bars that are on the screen inside of a ``with``."""
+
+    _bars: Progress
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+class DownloadBar(_Bars):
     """Shows downloads, and what takes long while a model is loaded; called from any thread."""
 
     def __init__(self) -> None:
@@ -51,17 +66,8 @@ class DownloadBar:
             self._tasks[name] = self._bars.add_task(f"downloading {name}", total=progress.total_bytes or None)
         self._bars.update(self._tasks[name], completed=progress.done_bytes, total=progress.total_bytes or None)
 
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-
-class JobBar:
+class JobBar(_Bars):
     """Shows how far a job is."""
 
     def __init__(self, job: Job) -> None:
@@ -89,15 +95,6 @@ class JobBar:
             self._line_at = time.monotonic() + LINE_EVERY_S
             parts = [f"{finished:,}/{progress.total:,} frames", failed, f"{speed:.1f} frames/s", f"{left} left"]
             print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
 
 async def run_job(service: App, job: Job) -> Job:

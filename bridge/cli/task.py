@@ -54,23 +54,12 @@ def create(
 ) -> None:
     """Create a task from images or videos, which stay where they are."""
     from bridge.cli.output import plain, print_json, show_task  # noqa: PLC0415
-    from bridge.errors import BridgeError, InvalidRequest  # noqa: PLC0415
     from bridge.sources.files import VideoRange  # noqa: PLC0415
     from bridge.task_labels import parse_labels  # noqa: PLC0415
 
     async def work(service: App) -> tuple[Task, Collected]:
-        task = await service.tasks.create(name, parse_labels(labels))
-        try:
-            found = await service.tasks.add_frames(task.id, images, video=VideoRange(first, stop, every))
-            if not found.frames:
-                raise InvalidRequest(
-                    "None of the given files is an image or a video, so no task was created.",
-                    hint="; ".join(r.reason for r in found.rejected[:3]) or "Give a folder, image files or a zip.",
-                )
-        except BridgeError:
-            await service.tasks.remove(task.id)
-            raise
-        return await service.tasks.get(task.id), found
+        video = VideoRange(first, stop, every)
+        return await service.tasks.create_with_frames(name, parse_labels(labels), images, video)
 
     task, found = run(context, work)
     show_rejected(found, json)
@@ -235,7 +224,7 @@ def remove(
     json: Json = False,
 ) -> None:
     """Remove a task with its annotations and jobs. The images stay, unless they came in a zip."""
-    from bridge.cli.output import count, print_json, say  # noqa: PLC0415
+    from bridge.cli.output import count, show_removed  # noqa: PLC0415
 
     async def find(service: App) -> Task:
         return await service.tasks.find(task)
@@ -252,7 +241,4 @@ def remove(
         await service.tasks.remove(found.id)
 
     run(context, work)
-    if json:
-        print_json({"removed": found.name})
-    else:
-        say(f"Removed {found.name}.")
+    show_removed(found.name, json=json)

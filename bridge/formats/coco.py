@@ -24,7 +24,7 @@ from bridge.formats.writing import Annotated, ExportSummary, PendingPath, Tally,
 from bridge.masks import mask_area, mask_to_polygons, polygon_area
 from bridge.outlines import box_around, mask_of, objects_of, outlines_of
 
-__all__ = ["CocoWriter", "Masks", "export_coco", "read_coco", "write_coco"]
+__all__ = ["CocoWriter", "Masks", "beside_geometry", "export_coco", "read_coco", "write_coco"]
 
 Masks = Literal["rle", "polygons"]
 
@@ -115,20 +115,14 @@ class CocoWriter:
         if geometry is None:
             self._tally.leave_out(reason or (shape.type if shape.type in ("tag", "points") else f"empty {shape.type}"))
             return None
-        entry = {
+        return {
             "id": 0,
             "image_id": frame.number + 1,
             "category_id": self._ids[shape.label],
             "iscrowd": 0,
             **geometry,
+            **beside_geometry(shape),
         }
-        if shape.score is not None:
-            entry["score"] = shape.score
-        if shape.track_id:
-            entry["track_id"] = shape.track_id
-        if shape.attributes:
-            entry["attributes"] = dict(shape.attributes)
-        return entry
 
     def _geometry(self, parts: list[Shape], frame: StoredFrame) -> dict[str, Any] | None:
         shape, size = parts[0], (frame.width, frame.height)
@@ -156,6 +150,18 @@ class CocoWriter:
             found["segmentation"] = [[round(value, 2) for value in outline] for outline in outlines]
             found["area"] = round(sum(polygon_area(outline) for outline in outlines), 2)
         return found
+
+
+def beside_geometry(shape: Shape) -> dict[str, Any]:
+    """What an entry holds of a shape besides label and outline, where the shape has it: COCO has no keys for these."""
+    entry: dict[str, Any] = {}
+    if shape.score is not None:
+        entry["score"] = shape.score
+    if shape.track_id:
+        entry["track_id"] = shape.track_id
+    if shape.attributes:
+        entry["attributes"] = dict(shape.attributes)
+    return entry
 
 
 def _json(value: Any) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bridge.domain import Shape, StoredFrame, TaskLabel
+from bridge.formats.coco import beside_geometry
 from bridge.formats.packing import Pack
 from bridge.formats.stems import Stems
 from bridge.formats.writing import ExportSummary, Tally
@@ -128,14 +129,8 @@ class PanopticWriter:
 
 
 def _segment(number: int, category: int, shape: Shape, box: list[int], area: int) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": number, "category_id": category, "area": area, "bbox": box, "iscrowd": 0}
-    if shape.score is not None:
-        entry["score"] = shape.score
-    if shape.track_id:
-        entry["track_id"] = shape.track_id
-    if shape.attributes:
-        entry["attributes"] = dict(shape.attributes)
-    return entry
+    entry = {"id": number, "category_id": category, "area": area, "bbox": box, "iscrowd": 0}
+    return entry | beside_geometry(shape)
 
 
 def _category(number: int, label: TaskLabel) -> dict[str, Any]:

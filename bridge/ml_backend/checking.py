@@ -6,13 +6,13 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
 from adapters.errors import AccessDenied, PredictorError
 from adapters.frame import Frame
 from bridge.domain import StoredFrame
 from bridge.errors import BridgeError, InvalidRequest
+from bridge.findings import Finding
 from bridge.label_studio.config import LabelConfig, interface_class, read_config
 from bridge.label_studio.plan import make_plan
 from bridge.profiles import Named
@@ -23,15 +23,6 @@ from bridge.remotes.label_studio.frames import frames_of, place_of
 from bridge.remotes.label_studio.images import Images
 
 OPEN_PRIVATE = "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One step: ``ok``, ``wrong``, or ``note`` for what may be meant so. ``hint``: what to do."""
-
-    state: Literal["ok", "wrong", "note"]
-    text: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from adapters.errors import PredictorError
 from adapters.http_caller import Host, HttpCaller, Request
 from adapters.network import HttpPolicy
 from bridge.errors import InvalidRequest, RemoteGone, RemoteRefused
-from bridge.ml_backend.checking import Finding
+from bridge.findings import Finding
 from bridge.patience import Patience
 from bridge.remotes import Access
 from bridge.remotes.cvat.addresses import parse_base
