@@ -40,13 +40,6 @@ class Pack:
             with self._place(name).open("wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)
 
-    def copy(self, name: str, source: Path) -> None:
-        """A file that is packed already, as images are."""
-        if self._zip is not None:
-            self._zip.write(source, name, zipfile.ZIP_STORED)
-        else:
-            shutil.copyfile(source, self._place(name))
-
     def keep(self) -> None:
         if self._zip is not None:
             self._zip.close()

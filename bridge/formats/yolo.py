@@ -9,8 +9,8 @@ holds outlines: a box or an ellipse gives its own, and several parts of one obje
 a line is an object. Oriented boxes (``label`` and four corners) hold turned rectangles, and the smallest one around
 any other outline. Poses (``label x y width height``, then ``x y visibility`` of each point) hold skeletons; a label
 with fewer points than another ends in absent ones. Everything is a share of the frame's width or height. Scores,
-attributes and tracks have no place here; what has no box, outline or points is left out and counted. Images are listed,
-and with ``copy_images`` also put into ``images/train``.
+attributes and tracks have no place here; what has no box, outline or points is left out and counted. Images are listed
+and not copied.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ _CANNOT = {
 class YoloWriter:
     """Writes one text file a frame, straight to its place."""
 
-    def __init__(
-        self, path: Path, labels: Sequence[TaskLabel], *, task: Task = "detect", copy_images: bool = False
-    ) -> None:
+    def __init__(self, path: Path, labels: Sequence[TaskLabel], *, task: Task = "detect") -> None:
         self._labels = [label for label in labels if task != "pose" or label.type == "skeleton"]
         if task == "pose" and not self._labels:
             raise InvalidRequest(
@@ -61,7 +59,7 @@ class YoloWriter:
         self._known = {label.name for label in labels}
         self._ids = {label.name: number for number, label in enumerate(self._labels)}
         self._joints = max((len(label.sublabels) for label in self._labels), default=0)
-        self._task, self._copy_images = task, copy_images
+        self._task: Task = task
         self._tally, self._stems = Tally(), Stems("YOLO")
         self._pack = Pack(path)
         self._list: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
@@ -73,14 +71,15 @@ class YoloWriter:
         self._pack.put(f"{_LABELS / stem}.txt", "".join(f"{line}\n" for line in lines))
         image = frame.name if frame.video_pts is None else f"{frame.name}.jpg"  # without a suffix it is passed over
         self._list.write(f"./{_IMAGES / image}\n".encode())
-        if self._copy_images:
-            self._pack.copy(str(_IMAGES / frame.name), Path(frame.path))
         self._tally.frames += 1
 
     def finish(self) -> ExportSummary:
-        head = ["path: .", "train: train.txt", "val: train.txt"]
-        if not self._copy_images:
-            head.insert(0, "# Put the images below images/train under the names that train.txt lists.")
+        head = [
+            "# Put the images below images/train under the names that train.txt lists.",
+            "path: .",
+            "train: train.txt",
+            "val: train.txt",
+        ]
         names = [f"  {number}: {_yaml(label.name)}" for number, label in enumerate(self._labels)]
         head += ["names:", *names] if names else ["names: {}"]
         if self._task == "pose":

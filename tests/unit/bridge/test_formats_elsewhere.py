@@ -189,7 +189,8 @@ def test_datumaro_reads_panoptic_segments(tmp_path: Path) -> None:
 
 
 def test_supervision_reads_oriented_boxes(tmp_path: Path) -> None:
-    write(tmp_path / "out", "yolo-obb", [ROTATED, RECTANGLE], copy_images=True)
+    write(tmp_path / "out", "yolo-obb", [ROTATED, RECTANGLE])
+    images(tmp_path / "out", "images/train", "f0.jpg")
     dataset = supervision.DetectionDataset.from_yolo(
         str(tmp_path / "out/images/train"),
         str(tmp_path / "out/labels/train"),

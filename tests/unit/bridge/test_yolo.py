@@ -87,11 +87,10 @@ def test_what_we_wrote_comes_back(tmp_path: Path, name: str, task: str) -> None:
 @pytest.mark.parametrize("task", ["detect", "segment"])
 def test_supervision_reads_it(tmp_path: Path, task: str) -> None:
     supervision = pytest.importorskip("supervision")
-    Image.new("RGB", (100, 80)).save(tmp_path / "in.jpg")
-    source = StoredFrame(1, 0, "a.jpg", str(tmp_path / "in.jpg"), 100, 80)
-    formats.find("yolo").write_blocking(
-        tmp_path / "out", LABELS[::2], [(source, [RECTANGLE, POLYGON])], task=task, copy_images=True
-    )
+    shapes = [RECTANGLE, POLYGON]
+    formats.find("yolo").write_blocking(tmp_path / "out", LABELS[::2], [(frame(0, "a.jpg"), shapes)], task=task)
+    (tmp_path / "out/images/train").mkdir(parents=True)
+    Image.new("RGB", (100, 80)).save(tmp_path / "out/images/train/a.jpg")
     dataset = supervision.DetectionDataset.from_yolo(
         str(tmp_path / "out/images/train"), str(tmp_path / "out/labels/train"), str(tmp_path / "out/data.yaml")
     )
@@ -99,17 +98,6 @@ def test_supervision_reads_it(tmp_path: Path, task: str) -> None:
     assert detections.xyxy[0] == pytest.approx(RECTANGLE.points, abs=1)
     assert detections.class_id.tolist() == [0, 1]
     assert list(dataset.classes) == [LABELS[0].name, LABELS[2].name]
-
-
-def test_images_are_copied_when_asked_for(tmp_path: Path) -> None:
-    Image.new("RGB", (100, 80)).save(tmp_path / "in.jpg")
-    source = StoredFrame(1, 0, "d/a.jpg", str(tmp_path / "in.jpg"), 100, 80)
-    for name in ("out", "out.zip"):
-        formats.find("yolo").write_blocking(tmp_path / name, LABELS, [(source, [])], copy_images=True)
-    body = (tmp_path / "in.jpg").read_bytes()
-    assert (tmp_path / "out/images/train/d/a.jpg").read_bytes() == body
-    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
-        assert archive.read("images/train/d/a.jpg") == body
 
 
 def test_two_frames_of_one_label_file_are_refused(tmp_path: Path) -> None:
