@@ -20,12 +20,14 @@ LABEL org.opencontainers.image.title="Hubbridge" org.opencontainers.image.licens
 RUN useradd --uid 10001 --create-home --home-dir /home/hubbridge hubbridge \
     && install --directory --owner=hubbridge --group=hubbridge --mode=0700 /data
 COPY --from=build /opt/hubbridge /opt/hubbridge
+# malloc would keep up to eight heaps for each core, and a tenth more memory under load (docs/operations.md).
 # Beyond the container's own loopback everybody needs a token: docker exec ... hubbridge token create NAME --scope admin
 ENV PATH=/opt/hubbridge/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HF_HUB_DISABLE_TELEMETRY=1 \
     HOME=/tmp \
+    MALLOC_ARENA_MAX=2 \
     HUBBRIDGE_STORAGE__DATA_DIR=/data \
     HUBBRIDGE_SERVER__HOST=0.0.0.0 \
     HUBBRIDGE_AUTH__MODE=required \

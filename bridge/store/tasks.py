@@ -15,7 +15,7 @@ from bridge.domain import LabelAttribute, NewFrame, StoredFrame, Task, TaskLabel
 from bridge.errors import Conflict, NotFound
 from bridge.job_spec import FrameSelection
 from bridge.store.models import moment
-from bridge.store.tables import frames, jobs, labels, shapes, tasks
+from bridge.store.tables import frames, jobs, labels, learned_pairs, mappings, profiles, shapes, tasks
 
 _LIVE = shapes.c.removed_by.is_(None)
 
@@ -119,7 +119,10 @@ async def task_names(connection: AsyncConnection, task_ids: Iterable[int]) -> di
 
 
 async def remove_task(connection: AsyncConnection, task_id: int) -> None:
-    """Remove a task with its frames, shapes and jobs. Raises Conflict while a job of it is queued or running."""
+    """Remove a task with its frames, shapes, jobs, and mappings that nothing else refers to.
+
+    Raises Conflict while a job of it is queued or running.
+    """
     await get_task(connection, task_id)
     busy = await connection.scalar(
         sa.select(jobs.c.id).where(jobs.c.task_id == task_id, jobs.c.state.in_(("queued", "running"))).limit(1)
@@ -131,6 +134,8 @@ async def remove_task(connection: AsyncConnection, task_id: int) -> None:
     # In this order, so that no cascade has to walk through millions of rows twice.
     await connection.execute(sa.delete(shapes).where(shapes.c.task_id == task_id))
     await connection.execute(sa.delete(jobs).where(jobs.c.task_id == task_id))
+    in_use = [sa.exists().where(table.c.mapping_id == mappings.c.id) for table in (profiles, learned_pairs)]
+    await connection.execute(sa.delete(mappings).where(mappings.c.task_id == task_id, ~sa.or_(*in_use)))
     await connection.execute(sa.delete(tasks).where(tasks.c.id == task_id))
 
 

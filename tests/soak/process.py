@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,13 @@ class Watch:
             self.samples.append(held_by(self.pid))
             self.seconds.append(clock() - started)
             await asyncio.sleep(1)
+
+    def minutes(self) -> list[float]:
+        """The median memory of each minute, the last one maybe not whole."""
+        minutes: dict[int, list[float]] = {}
+        for second, sample in zip(self.seconds, self.samples, strict=True):
+            minutes.setdefault(int(second // 60), []).append(sample.memory_mb)
+        return [round(median(values), 1) for values in minutes.values()]
 
     def slope_mb_per_minute(self) -> float:
         """Least squares over the second half, when everything is loaded and warm."""

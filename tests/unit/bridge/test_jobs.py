@@ -14,6 +14,7 @@ import pytest
 from bridge.domain import FrameState, Job, JobState, Shape, Source
 from bridge.errors import Conflict, InvalidRequest, NotFound
 from bridge.job_spec import Clean, FrameSelection, JobSpec
+from bridge.mappings import Mappings
 from bridge.sinks.local import LocalSink
 from bridge.store import leases, ledger
 from bridge.store import models as model_rows
@@ -554,6 +555,15 @@ async def test_a_task_is_removed_with_its_jobs_ledger_results_and_shapes(made: W
     for table in ("tasks", "labels", "frames", "jobs", "job_frames", "results", "shapes"):
         assert await made.sql(f"SELECT * FROM {table}") == [], table
     await made.registry.remove(made.model.id)
+
+
+async def test_a_task_is_removed_with_its_mappings_but_what_was_learned_keeps_its_own(made: World) -> None:
+    mappings = Mappings(made.store)
+    await made.run()
+    accepted = await mappings.add(made.model.id, made.task.id, {"car": "car"})
+    assert [mapping.id for mapping in await mappings.page(task_id=made.task.id)] == [accepted.id - 1, accepted.id]
+    await made.tasks.remove(made.task.id)
+    assert [(mapping.id, mapping.task_id) for mapping in await mappings.page()] == [(accepted.id, None)]
 
 
 async def test_a_model_that_a_job_names_is_not_removed(made: World) -> None:

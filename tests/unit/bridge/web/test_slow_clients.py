@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -20,6 +22,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_clients, "HEAD_S", 0.3)
     monkeypatch.setattr(slow_clients, "KEPT_S", 30.0)
     monkeypatch.setattr(slow_clients, "BODY_S", 0.6)
+    monkeypatch.setattr(slow_clients, "LEAST_BYTES_PER_S", 1.0)
     monkeypatch.setattr(slow_clients, "LOOK_EVERY_S", 0.05)
 
 
@@ -102,6 +105,19 @@ async def test_a_body_that_comes_slowly_but_comes_is_taken(api: Api) -> None:
     writer.close()
 
 
+async def test_a_body_that_drips_for_ever_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "LEAST_BYTES_PER_S", 1000.0)
+    reader, writer = await connect(api)
+    waiting = asyncio.create_task(dropped(reader))
+    head = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    writer.write(f"{head}Content-Length: 100000\r\n\r\n".encode())
+    while not waiting.done():
+        writer.write(b"a")
+        await asyncio.sleep(0.05)
+    await waiting
+    writer.close()
+
+
 async def test_half_closed_connections_leave_nothing_behind(api: Api) -> None:
     for _ in range(20):
         reader, writer = await connect(api)
@@ -169,3 +185,54 @@ async def test_of_too_many_connections_those_without_a_request_go(api: Api, monk
     for (_, writer), task in zip(idle, gone, strict=True):
         writer.close()
         await task
+
+
+ANSWER = b"x" * (64 << 20)  # more than the buffers of both sides take
+
+
+@asynccontextmanager
+async def served(slow: slow_clients.SlowClients) -> AsyncIterator[tuple[web.AppRunner, int]]:
+    """A server that answers much; the runner, and its port."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=ANSWER)
+
+    app = web.Application(middlewares=[slow.middleware])
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    assert runner.server is not None
+    watch = asyncio.create_task(slow.watch(runner.server))
+    try:
+        yield runner, runner.addresses[0][1]
+    finally:
+        watch.cancel()
+        await runner.cleanup()
+
+
+async def test_who_takes_nothing_of_an_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "ANSWER_S", 0.6)
+    async with served(slow_clients.SlowClients()) as (runner, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await reader.readexactly(1000)
+        async with asyncio.timeout(20):
+            while runner.server is not None and runner.server.connections:
+                await asyncio.sleep(0.05)
+        writer.close()
+
+
+async def test_who_takes_an_answer_slowly_has_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than a kept connection may wait, and longer than one may take nothing."""
+    monkeypatch.setattr(slow_clients, "ANSWER_S", 2.0)
+    monkeypatch.setattr(slow_clients, "KEPT_S", 0.5)
+    async with served(slow_clients.SlowClients()) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert f"Content-Length: {len(ANSWER)}".encode() in head
+        for _ in range(16):
+            assert len(await reader.readexactly(len(ANSWER) // 16)) == len(ANSWER) // 16
+            await asyncio.sleep(0.2)
+        writer.close()
