@@ -143,6 +143,10 @@ class Check:
             if not frames:
                 yield Finding("note", "No task with an image was seen.")
                 return
+            shown = {place_of(StoredFrame(0, 0, each.name, each.path, 0, 0)).image for each in frames}
+            for image in config.answered_images:
+                if image.name not in shown:
+                    yield Finding("note", f"The first task has no address of image {image.name!r} (${image.key}).")
             first = frames[0]
             row = StoredFrame(0, first.number or 0, first.name, first.path, 0, 0)
             place = place_of(row)

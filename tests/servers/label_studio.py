@@ -1,7 +1,7 @@
 """Label Studio as far as an ML backend and a client of its REST API see it, from what a running 1.23.2 was seen to do.
 
-It asks a backend exactly as Label Studio does (``retrieve``, ``open_task``, ``interactive``), with its limits of time
-scaled down, and it is as silent about what goes wrong: it reports success whatever it was answered. It stores what it
+It asks a backend exactly as Label Studio does (``retrieve``, ``open_task``, ``interactive``), with limits of time as it
+has them, and it is as silent about what goes wrong: it reports success whatever it was answered. It stores what it
 is given unchecked, and refuses whole batches for what Label Studio refuses them for.
 """
 
@@ -68,7 +68,7 @@ class Project:
 
 @dataclass
 class Limits:
-    """Seconds; Label Studio's own are 1, 3 and 100."""
+    """Seconds. Label Studio's own are 1, 3 and 100; those of the first two are longer here, for a busy machine."""
 
     health: float = 5.0
     setup: float = 15.0
@@ -76,7 +76,10 @@ class Limits:
 
 
 class LabelStudioServer(Loopback):
-    """``legacy_tokens``: whether the organisation allows them. ``files``: path below /data -> bytes."""
+    """``legacy_tokens``: whether the organisation allows them. ``files``: path below /data -> bytes.
+
+    ``access``: the access tokens that are good at present.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -251,8 +254,7 @@ class LabelStudioServer(Loopback):
         if not self.given_user(request):
             return web.json_response({"detail": "Authentication credentials were not provided."}, status=401)
         if path.startswith("/data/"):
-            name = f"/data/local/{request.query['d']}" if path == "/data/local-files/" else path
-            return web.Response(body=self.files[name]) if name in self.files else self.say(404, "Not found")
+            return self._data(f"/data/local/{request.query['d']}" if path == "/data/local-files/" else path)
         if path.startswith("/tasks/") and "/resolve" in path:
             uri = base64.urlsafe_b64decode(request.query["fileuri"]).decode()
             # Another name of this machine, so another host to a client.
@@ -260,6 +262,9 @@ class LabelStudioServer(Loopback):
             return web.Response(status=303, headers={"Location": where})
         with self.lock:
             return self._api(request, path.removeprefix("/api").strip("/").split("/"), body)
+
+    def _data(self, name: str) -> web.Response:
+        return web.Response(body=self.files[name]) if name in self.files else self.say(404, "Not found")
 
     def _refresh(self, given: dict[str, Any]) -> web.Response:
         if given.get("refresh") != PERSONAL:

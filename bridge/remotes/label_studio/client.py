@@ -80,15 +80,20 @@ class LabelStudio:
                 self._access = access
         return {"Authorization": f"Bearer {self._access}"}
 
+    def renew(self) -> bool:
+        """Whether another access token can be had in place of one that was refused: it may have been taken back before
+        its time, or the server's clock is ahead of ours."""
+        self._access = None
+        return self.key_kind == "personal"
+
     async def ask(self, path: str, *, method: str = "GET", body: Any = None, subject: str = "this") -> Any:
         """The JSON of an answer, None of an empty one. Raises PredictorError."""
         packed = None if body is None else await asyncio.to_thread(_packed, body)
         try:
             answer = await self._send(path, method, packed, subject)
         except AccessDenied:
-            if self.key_kind != "personal" or self._access is None:
+            if not self.renew():
                 raise
-            self._access = None  # it may have been taken back before its time
             answer = await self._send(path, method, packed, subject)
         return await asyncio.to_thread(read_json, answer, HOST.name) if answer.strip() else None
 

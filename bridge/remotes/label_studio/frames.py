@@ -8,8 +8,9 @@ form that is no path of this machine.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -25,6 +26,7 @@ from bridge.sources.names import printable
 
 MOST_NUMBER = 2**31 - 1
 _SCHEME = "label-studio"
+_STEP = re.compile(r"[^.\[\]]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,28 @@ def frames_of(task: Mapping[str, Any], config: LabelConfig) -> list[NewFrame]:
     annotated = bool(task.get("is_labeled")) or bool(task.get("total_annotations"))
     found = []
     for index, image in enumerate(images):
-        address, number = data.get(image.key), task_id * len(images) + index
+        address, number = _at(data, image.key), task_id * len(images) + index
         if not isinstance(address, str) or not address.strip() or "\0" in address or number > MOST_NUMBER:
             continue
         place = Place(task_id, image.name, address.strip())
         parts = [str(task_id), *([image.name] if len(images) > 1 else []), _file_name(place.address)]
         name = printable("-".join(part for part in parts if part))
         found.append(NewFrame(name, place.path, 0, 0, number, "annotated" if annotated else None))
+    return found
+
+
+def _at(data: Mapping[str, Any], key: str) -> Any:
+    """What a variable of a label config stands for: ``image``, or within it as in ``image.url`` and ``pages[0]``."""
+    if key in data:
+        return data[key]
+    found: Any = data
+    for name in _STEP.findall(key):
+        if isinstance(found, Mapping):
+            found = found.get(name)
+        elif isinstance(found, Sequence) and not isinstance(found, str) and name.isdecimal() and len(name) < 10:
+            found = found[int(name)] if int(name) < len(found) else None
+        else:
+            return None
     return found
 
 

@@ -65,10 +65,14 @@ class Images:
         return self.studio.base_url
 
     async def _get(self, name: str, url: str) -> bytes:
-        url = _readable(name, url)
+        url, renewed = _readable(name, url), False
         for attempt in range(1, _TRIES + 1):
             try:
                 return await self._followed(name, url)
+            except AccessDenied:
+                if renewed or self.studio is None or not self.studio.renew():
+                    raise
+                renewed = True
             except Transient as error:
                 if self._is_studio(url):
                     raise

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from adapters.errors import AccessDenied
+from adapters.errors import AccessDenied, ModelNotFound
 from adapters.network import HttpPolicy
 from bridge.domain import Job, Task, Undone
-from bridge.errors import InvalidRequest, translated
+from bridge.errors import Conflict, InvalidRequest, translated
 from bridge.job_spec import FrameSelection
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
-from bridge.label_studio.version import stem_of, version_of
+from bridge.label_studio.version import version_of
+from bridge.mapping import some
 from bridge.patience import Patience
 from bridge.remotes import Access, Writing
 from bridge.remotes.label_studio.address import ProjectAddress, is_project, parse_project
@@ -35,6 +36,7 @@ from bridge.store import undoing
 log = structlog.get_logger(__name__)
 
 PAGE = 100  # tasks in one answer
+READINGS = 3  # of a project whose tasks change while they are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,29 @@ class LabelStudioRemote:
         return config
 
     async def _read_tasks(self, studio: LabelStudio, address: ProjectAddress, config: LabelConfig, task: Task) -> None:
-        """Page by page, so that no more than a page is in memory."""
+        """Page by page, so that no more than a page is in memory. Where tasks go meanwhile, those behind them move up
+        and between two pages, so then all is read once more."""
+        for _ in range(READINGS):
+            seen, same = await self._read_pages(studio, address, config, task)
+            if same:
+                break
+        async with self.access.store.write() as connection:
+            await rows.mark_deleted(connection, task.id, seen)
+
+    async def _read_pages(
+        self, studio: LabelStudio, address: ProjectAddress, config: LabelConfig, task: Task
+    ) -> tuple[set[int], bool]:
+        """(numbers of the frames, whether as many tasks were there all the time)."""
         seen: set[int] = set()
-        page, total = 1, 1
+        page, total, totals = 1, 1, set[int]()
         while (page - 1) * PAGE < total:
-            found, total = await studio.tasks(address.project, page, PAGE)
+            try:
+                found, total = await studio.tasks(address.project, page, PAGE)
+            except ModelNotFound:
+                if page == 1:
+                    raise
+                return seen, False  # so many tasks have gone that there is no such page any more
+            totals.add(total)
             if not found:
                 break
             frames = [frame for each in found for frame in frames_of(each, config)]
@@ -123,8 +143,7 @@ class LabelStudioRemote:
             async with self.access.store.write() as connection:
                 await rows.put_frames(connection, task.id, frames)
             page += 1
-        async with self.access.store.write() as connection:
-            await rows.mark_deleted(connection, task.id, seen)
+        return seen, len(totals) <= 1
 
     @asynccontextmanager
     async def source(self, task: Task, patience: Patience) -> AsyncIterator[FrameSource]:
@@ -157,12 +176,16 @@ class LabelStudioRemote:
             config = await self._config(project)
             async with self.access.store.read() as connection:
                 job = await job_rows.get_job(connection, writing.lease.job_id)
+            _refuse_without_labels(job, config)
+            naming = await self._naming(job, config)
+            async with self.access.store.write() as connection:
+                await job_rows.note(connection, writing.lease, model_version=naming.version)
             yield PredictionSink(
                 self.access.store,
                 studio,
                 address.project,
                 config,
-                await self._naming(job, config),
+                naming,
                 writing,
                 {label.name: label.id for label in writing.task.labels},
                 patience,
@@ -170,11 +193,14 @@ class LabelStudioRemote:
             )
 
     async def _naming(self, job: Job, config: LabelConfig) -> Naming:
-        async with self.access.store.read() as connection:
-            model = await model_rows.get_model(connection, job.spec.model_id)
-        name = str(job.resolved.get("profile") or model.name)
-        version = version_of(name, model, job.resolved["threshold"], job.resolved["pairs"], config, job.spec)
-        return Naming(version, stem_of(name), job.id)
+        """As it was when the job first ran: its predictions are found by it, whatever the project says by now."""
+        version = job.resolved.get("model_version")
+        if version is None:
+            async with self.access.store.read() as connection:
+                model = await model_rows.get_model(connection, job.spec.model_id)
+            name = str(job.resolved.get("profile") or model.name)
+            version = version_of(name, model, job.resolved["threshold"], job.resolved["pairs"], config, job.spec)
+        return Naming(version, job.id)
 
     async def undo(self, task: Task, job: Job) -> Undone:
         """See ``Remote``: first there, then here; both can be done again."""
@@ -221,6 +247,16 @@ class LabelStudioRemote:
                 await studio.import_predictions(project, missing)
             async with self.access.store.write() as connection:
                 await rows.forget_replaced(connection, [row_id for row_id, _ in some])
+
+
+def _refuse_without_labels(job: Job, config: LabelConfig) -> None:
+    """Raise Conflict where the project has lost a label that the job writes: its shapes would be left out unseen."""
+    lost = sorted(set(job.resolved["pairs"].values()) - {label.name for label in task_labels(config)})
+    if lost:
+        raise Conflict(
+            f"The project's label config has changed since the job was made: it has no {some(lost)} any more.",
+            hint="Start a new job, which takes the labels as they are now.",
+        )
 
 
 def address_of(task: Task) -> ProjectAddress:

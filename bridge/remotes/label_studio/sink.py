@@ -15,9 +15,11 @@ from typing import Any
 
 from adapters.errors import AccessDenied, ModelNotFound, PredictorError, Transient
 from bridge.domain import Intent, Shape, Source, StoredFrame
+from bridge.errors import Conflict
 from bridge.job_spec import Clean
-from bridge.label_studio.config import LabelConfig
+from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.regions import Size, id_stem, prediction
+from bridge.label_studio.version import stem_of
 from bridge.patience import Patience
 from bridge.remotes import Writing
 from bridge.remotes.label_studio.client import Json, LabelStudio
@@ -38,11 +40,15 @@ GONE = "task_gone"
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How this job's predictions are called. ``stem``: what every version of this model begins with."""
+    """How this job's predictions are called, from its first run on."""
 
     version: str
-    stem: str
     job_id: int
+
+    @property
+    def stem(self) -> str:
+        """What every version of this model begins with."""
+        return stem_of(self.version.partition("@")[0])
 
     def key(self, task_id: int) -> str:
         return f"job {self.job_id} task {task_id}"
@@ -113,6 +119,7 @@ class PredictionSink:
         self, groups: Mapping[int, Mapping[int, FinishedFrame]], frames: Mapping[int, StoredFrame]
     ) -> Written:
         """At most ``AT_ONCE`` tasks."""
+        await self._check_config()
         held = await self._held(list(groups))
         gone = [each for task_id, group in groups.items() if task_id not in held for each in group.values()]
         written = await self._record_failed([replace(each, outcome=_gone(each.outcome)) for each in gone])
@@ -127,6 +134,15 @@ class PredictionSink:
             (intent,) = await intent_rows.put_intents(connection, self.lease.job_id, new)
             await ledger.begin_writing(connection, self.lease, outcomes, self.writing.lease_s)
         return written + await self._carry_out(intent)
+
+    async def _check_config(self) -> None:
+        """Label Studio shows no region whose control or label is gone, and does not say so. Raises Conflict."""
+        project = await self.patience.ask("Label Studio", lambda: self.studio.project(self.project_id))
+        if await asyncio.to_thread(read_config, project.label_config) != self.config:
+            raise Conflict(
+                "The project's label config was changed while the job was at work.",
+                hint=f"What is written stays. Go on with: hubbridge job resume {self.lease.job_id}",
+            )
 
     async def _known(
         self, frames: Mapping[int, StoredFrame], there: Mapping[int, Mapping[int, FinishedFrame]]
@@ -222,8 +238,9 @@ class PredictionSink:
         }
         return refused | await self._send(missing)
 
-    def _is_new(self, held: Json, item: Json) -> bool:
-        return held.get("model_version") == self.naming.version and held.get("id") not in item["old"]
+    @staticmethod
+    def _is_new(held: Json, item: Json) -> bool:
+        return held.get("model_version") == item["prediction"]["model_version"] and held.get("id") not in item["old"]
 
     async def _send(self, missing: Mapping[int, Json]) -> dict[int, str]:
         """A batch that is refused is split until the bad one is alone."""
