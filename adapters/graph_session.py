@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 FULL, FAST = "full", "fast"
-PRECISIONS = (FULL, FAST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,6 @@ class FallbackPredictor(Closing):
     patience_s: float
     tell: Callable[[str], Awaitable[None]]
     card: ModelCard = field(init=False)
-    answered_here: int = 0
     _asked: Predictor = field(init=False)
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
     _leaving: bool = False  # the host is asked nothing more
@@ -143,9 +142,7 @@ class FallbackPredictor(Closing):
             if not self._fell_back:
                 await self._idle.wait()  # what the host still owes is its to answer
                 await self._go_over(self._reason)
-        found = await self._asked.predict(frames, options)
-        self.answered_here += len(frames)
-        return found
+        return await self._asked.predict(frames, options)
 
     async def _ask_host(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         self._calls += 1

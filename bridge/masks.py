@@ -106,11 +106,6 @@ def mask_from_crop(left: int, top: int, bits: Bits, width: int, height: int) -> 
     return mask_from_runs(np.diff(np.concatenate(([0], edges, behind)).astype(np.int64)), width, height)
 
 
-def decode_mask(mask: Mask) -> Bits:
-    """u8[height, width] of 0 and 1. For drawing; elsewhere a crop will do. Raises ValueError."""
-    return _columns(run_lengths(mask), mask.height)
-
-
 def mask_area(mask: Mask) -> int:
     """In pixels. Raises ValueError."""
     return int(run_lengths(mask)[1::2].sum())

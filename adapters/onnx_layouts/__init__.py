@@ -7,7 +7,7 @@ two layouts look alike, nothing is guessed: the user names one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adapters.errors import Unsupported
 from adapters.letterbox import Fit
@@ -131,7 +131,6 @@ class Exported:
     end: bool = False
     labels: int | None = None
     joints: tuple[int, int] = (0, 0)
-    producer: str = field(default="")
 
 
 def recognise(outputs: Sequence[Output], exported: Exported, layout: str = "") -> Recognised:

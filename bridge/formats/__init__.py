@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bridge.domain import Shape, StoredFrame, TaskLabel
+from bridge.domain import TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.formats.document import Document, fit_joints, place
-from bridge.formats.writing import Annotated, ExportSummary, Writer, write_all, write_all_async
+from bridge.formats.writing import Annotated, ExportSummary, Writer, write_all
 
 __all__ = ["FORMATS", "Annotated", "Document", "ExportSummary", "Format", "Writer", "find", "fit_joints", "place"]
 
@@ -43,16 +43,7 @@ class Format:
         self, path: Path, labels: Sequence[TaskLabel], frames: AsyncIterable[Annotated], **options: Any
     ) -> ExportSummary:
         """Write frames as they come; memory does not grow with their number. Nothing is left behind on failure."""
-        return await write_all_async(lambda: self.open(path, labels, **options), frames)
-
-    def write_blocking(
-        self,
-        path: Path,
-        labels: Sequence[TaskLabel],
-        frames: Iterable[tuple[StoredFrame, Sequence[Shape]]],
-        **options: Any,
-    ) -> ExportSummary:
-        return write_all(self.open(path, labels, **options), frames)
+        return await write_all(lambda: self.open(path, labels, **options), frames)
 
     def read(self, path: Path) -> Document:
         """What the file holds. Blocks. Raises InvalidRequest, which names the annotation that is wrong."""

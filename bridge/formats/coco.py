@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -20,27 +20,13 @@ from typing import Any, Literal
 from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.formats.coco_reading import read_coco
-from bridge.formats.writing import Annotated, ExportSummary, PendingPath, Tally, write_all, write_all_async
+from bridge.formats.writing import ExportSummary, PendingPath, Tally
 from bridge.masks import mask_area, mask_to_polygons, polygon_area
 from bridge.outlines import box_around, mask_of, objects_of, outlines_of
 
-__all__ = ["CocoWriter", "Masks", "beside_geometry", "export_coco", "read_coco", "write_coco"]
+__all__ = ["CocoWriter", "Masks", "beside_geometry", "read_coco"]
 
 Masks = Literal["rle", "polygons"]
-
-
-def write_coco(
-    path: Path, labels: Sequence[TaskLabel], frames: Iterable[Annotated], *, masks: Masks = "rle"
-) -> ExportSummary:
-    """Write frames and their shapes as one COCO file; the file is whole or absent. Raises InvalidRequest."""
-    return write_all(CocoWriter(path, labels, masks=masks), frames)
-
-
-async def export_coco(
-    path: Path, labels: Sequence[TaskLabel], frames: AsyncIterable[Annotated], *, masks: Masks = "rle"
-) -> ExportSummary:
-    """The same for frames that are awaited; writing happens in threads."""
-    return await write_all_async(lambda: CocoWriter(path, labels, masks=masks), frames)
 
 
 class CocoWriter:

@@ -112,19 +112,8 @@ def check_place(path: Path) -> None:
     PendingPath(path, folder=folder).discard()
 
 
-def write_all(writer: Writer, frames: Iterable[Annotated]) -> ExportSummary:
-    """Everything through one writer; its file is whole or absent."""
-    try:
-        for frame, shapes in frames:
-            writer.add(frame, shapes)
-        return writer.finish()
-    except BaseException:
-        writer.abort()
-        raise
-
-
-async def write_all_async(open_writer: Callable[[], Writer], frames: AsyncIterable[Annotated]) -> ExportSummary:
-    """The same for frames that are awaited: writing happens in threads, some frames at a time."""
+async def write_all(open_writer: Callable[[], Writer], frames: AsyncIterable[Annotated]) -> ExportSummary:
+    """Everything through one writer, in threads, some frames at a time; its file is whole or absent."""
     writer = await asyncio.to_thread(open_writer)
     running: asyncio.Future[None] | None = None
     try:

@@ -194,13 +194,3 @@ async def count_shapes(connection: AsyncConnection, task_id: int, *, job_id: int
     if job_id is not None:
         query = query.where(shapes.c.job_id == job_id)
     return {row[0]: row[1] for row in await connection.execute(query)}
-
-
-async def remove_shapes(connection: AsyncConnection, task_id: int, frames: Sequence[int] | None = None) -> int:
-    """Delete all shapes of a task, or of some of its frames, for good; the number deleted."""
-    meant = shapes.c.task_id == task_id
-    if frames is not None:
-        meant = meant & shapes.c.frame.in_(frames)
-    live = await connection.scalar(sa.select(sa.func.count()).where(meant, _LIVE))
-    await count_change(connection, task_id, -(live or 0))
-    return (await connection.execute(sa.delete(shapes).where(meant))).rowcount

@@ -81,7 +81,7 @@ class CvatClient:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.base_url, self.patience = base_url, patience
-        self._secret, self._organization = secret, organization
+        self._organization = organization
         user, colon, password = secret.partition(":")
         self._login = (user, password) if colon else None
         self._authorization = "" if self._login else _authorization(secret)

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from bridge import formats
 from bridge.domain import Shape, StoredFrame
 from bridge.errors import InvalidRequest
-from bridge.formats.coco import export_coco, read_coco, write_coco
+from bridge.formats.coco import read_coco
 from bridge.formats.coco_reading import parse_coco
 from bridge.formats.writing import ExportSummary
 from tests.unit.bridge.annotated import (
@@ -31,6 +31,7 @@ from tests.unit.bridge.annotated import (
     bits,
     frame,
 )  # fmt: skip
+from tests.unit.bridge.written import write_file
 
 
 def load(path: Path) -> COCO:
@@ -39,14 +40,14 @@ def load(path: Path) -> COCO:
 
 
 def written(tmp_path: Path, *shapes: Shape, **options: Any) -> tuple[COCO, dict[str, Any]]:
-    write_coco(tmp_path / "out.json", LABELS, [(frame(4), shapes)], **options)
+    write_file("coco", tmp_path / "out.json", LABELS, [(frame(4), shapes)], **options)
     document = load(tmp_path / "out.json")
     (annotation,) = document.anns.values()
     return document, annotation
 
 
 def test_every_shape_is_written_or_counted_and_pycocotools_reads_the_file(tmp_path: Path) -> None:
-    summary = write_coco(tmp_path / "out.json", LABELS, [(frame(0), ALL), (frame(1, "plain.png"), [])])
+    summary = write_file("coco", tmp_path / "out.json", LABELS, [(frame(0), ALL), (frame(1, "plain.png"), [])])
     assert summary == ExportSummary(2, 8, {"points": 1, "tag": 1})
     document = load(tmp_path / "out.json")
     assert [document.cats[i]["name"] for i in (1, 2, 3)] == [label.name for label in LABELS]
@@ -116,13 +117,13 @@ def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
         Shape("car", "mask", rle=b""),
         Shape("person", "skeleton", (1, 1, 0, 2, 2, 0, 3, 3, 0)),
     ]
-    summary = write_coco(tmp_path / "out.json", LABELS, [(frame(), shapes)])
+    summary = write_file("coco", tmp_path / "out.json", LABELS, [(frame(), shapes)])
     assert summary.left_out == {"unknown label": 1, "unreadable mask": 2, "empty skeleton": 1}
     assert summary.shapes == 0
 
 
 def test_nothing_at_all_is_still_a_coco_file(tmp_path: Path) -> None:
-    assert write_coco(tmp_path / "out.json", [], []) == ExportSummary(0, 0, {})
+    assert write_file("coco", tmp_path / "out.json", [], []) == ExportSummary(0, 0, {})
     assert load(tmp_path / "out.json").imgs == {}
 
 
@@ -134,20 +135,9 @@ def test_a_failed_export_leaves_what_stood_there_and_nothing_else(tmp_path: Path
         raise RuntimeError("the source went away")
 
     with pytest.raises(RuntimeError):
-        write_coco(tmp_path / "out.json", LABELS, frames())
+        write_file("coco", tmp_path / "out.json", LABELS, frames())
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
     assert (tmp_path / "out.json").read_text() == "before"
-
-
-async def test_awaited_frames_give_the_same_file(tmp_path: Path) -> None:
-    pairs = [(frame(number), ALL) for number in range(150)]
-
-    async def frames() -> AsyncIterator[tuple[StoredFrame, Sequence[Shape]]]:
-        for pair in pairs:
-            yield pair
-
-    assert await export_coco(tmp_path / "a.json", LABELS, frames()) == write_coco(tmp_path / "b.json", LABELS, pairs)
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
 async def test_an_awaited_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -157,22 +147,22 @@ async def test_an_awaited_export_that_fails_leaves_nothing(tmp_path: Path) -> No
         raise RuntimeError("the source went away")
 
     with pytest.raises(RuntimeError):
-        await export_coco(tmp_path / "a.json", LABELS, frames())
+        await formats.find("coco").write(tmp_path / "a.json", LABELS, frames())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidRequest, match="is a folder"):
-        write_coco(tmp_path, LABELS, [])
+        write_file("coco", tmp_path, LABELS, [])
     with pytest.raises(InvalidRequest, match="cannot be written"):
-        write_coco(tmp_path / "file" / "out.json", LABELS, [])
+        write_file("coco", tmp_path / "file" / "out.json", LABELS, [])
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
-        write_coco(tmp_path / "out.json", LABELS, ((frame(number), [RECTANGLE]) for number in range(count)))
+        write_file("coco", tmp_path / "out.json", LABELS, ((frame(number), [RECTANGLE]) for number in range(count)))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -182,7 +172,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
 
 
 def test_a_file_that_we_wrote_comes_back(tmp_path: Path) -> None:
-    write_coco(tmp_path / "out.json", LABELS, [(frame(), [RECTANGLE, POLYGON, *PARTS, MASK, SKELETON])])
+    write_file("coco", tmp_path / "out.json", LABELS, [(frame(), [RECTANGLE, POLYGON, *PARTS, MASK, SKELETON])])
     document = read_coco(tmp_path / "out.json")
     assert [(label.name, label.sublabels) for label in document.labels] == [
         (label.name, label.sublabels) for label in LABELS

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import formats
 from bridge.domain import Shape, Source, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.formats import ExportSummary
@@ -17,10 +16,11 @@ from bridge.formats.cvat_xml import read_cvat_xml
 from bridge.formats.document import Document
 from bridge.masks import mask_from_runs
 from tests.unit.bridge.annotated import ALL, LABELS, MASK, RECTANGLE, bits, frame
+from tests.unit.bridge.written import write_file
 
 
 def write(path: Path, *shapes: Shape) -> ExportSummary:
-    return formats.find("cvat").write_blocking(path, LABELS, [(frame(), shapes), (frame(1, 'a <b> & "c"\'.png'), [])])
+    return write_file("cvat", path, LABELS, [(frame(), shapes), (frame(1, 'a <b> & "c"\'.png'), [])])
 
 
 def element(tmp_path: Path, shape: Shape) -> ElementTree.Element:
@@ -123,7 +123,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
         raise RuntimeError("the source went away")
 
     with pytest.raises(RuntimeError):
-        formats.find("cvat").write_blocking(tmp_path / "out.xml", LABELS, frames())
+        write_file("cvat", tmp_path / "out.xml", LABELS, frames())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,7 +131,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
         frames = ((frame(number), [RECTANGLE]) for number in range(count))
-        formats.find("cvat").write_blocking(tmp_path / "out.xml", LABELS, frames)
+        write_file("cvat", tmp_path / "out.xml", LABELS, frames)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

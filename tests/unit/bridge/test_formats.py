@@ -26,6 +26,7 @@ from tests.unit.bridge.annotated import (
     TAG,
     frame,
 )  # fmt: skip
+from tests.unit.bridge.written import write_file
 
 NAMES = tuple(FORMATS)
 ONE_OF_EACH = {
@@ -49,7 +50,7 @@ def through(tmp_path: Path, name: str, *frames: Sequence[Shape]) -> tuple[list[l
     form = formats.find(name)
     path = tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}{form.suffix}"
     stored = [frame(number) for number in range(len(frames))]
-    summary = form.write_blocking(path, LABELS, zip(stored, frames, strict=True))
+    summary = write_file(name, path, LABELS, zip(stored, frames, strict=True))
     placed = place(fit_joints(form.read(path), LABELS), stored)
     assert (placed.unknown_files, placed.wrong_size, placed.outside) == ((), (), {})
     return [list(placed.shapes.get(one.number, ())) for one in stored], summary.left_out
@@ -120,14 +121,14 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, name: str, folder: bool)
 
     path = tmp_path / ("out" if folder else f"out{FORMATS[name].suffix}")
     with pytest.raises(RuntimeError):
-        formats.find(name).write_blocking(path, LABELS, broken())
+        write_file(name, path, LABELS, broken())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_but_the_file_stays_behind_and_an_empty_task_can_be_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"out{FORMATS[name].suffix}"
-    formats.find(name).write_blocking(path, LABELS, [])
+    write_file(name, path, LABELS, [])
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
     assert formats.find(name).read(path).images == ()
 
@@ -150,7 +151,7 @@ def test_shapes_that_no_format_can_hold_are_counted(tmp_path: Path, name: str) -
         Shape("car", "mask", rle=b"what"),
         Shape("car", "mask", rle=b""),
     ]
-    summary = formats.find(name).write_blocking(tmp_path / f"out{FORMATS[name].suffix}", LABELS, [(frame(), shapes)])
+    summary = write_file(name, tmp_path / f"out{FORMATS[name].suffix}", LABELS, [(frame(), shapes)])
     assert summary.shapes == 0
     assert sum(summary.left_out.values()) == 3
     assert summary.left_out["unknown label"] == 1
@@ -160,14 +161,14 @@ def test_shapes_that_no_format_can_hold_are_counted(tmp_path: Path, name: str) -
 @pytest.mark.parametrize("frame_name", ["../a.jpg", "/a.jpg", "a/../../b.jpg", "..\\a.jpg"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str, frame_name: str) -> None:
     with pytest.raises(InvalidRequest, match="cannot be a path"):
-        formats.find(name).write_blocking(tmp_path / "deep" / "out", LABELS, [(frame(0, frame_name), [])])
+        write_file(name, tmp_path / "deep" / "out", LABELS, [(frame(0, frame_name), [])])
     assert list((tmp_path / "deep").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["coco-keypoints", "yolo-pose"])
 def test_formats_of_poses_are_refused_where_no_label_is_a_skeleton(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidRequest, match="no label of type skeleton"):
-        formats.find(name).write_blocking(tmp_path / "out.x", [TaskLabel("car")], [])
+        write_file(name, tmp_path / "out.x", [TaskLabel("car")], [])
     assert list(tmp_path.iterdir()) == []
 
 

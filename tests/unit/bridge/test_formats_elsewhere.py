@@ -37,6 +37,7 @@ from tests.unit.bridge.annotated import (
     bits,
     frame,
 )  # fmt: skip
+from tests.unit.bridge.written import write_file
 
 OLD_PYCOCOTOOLS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # against numpy 2
 TRACKED = [
@@ -50,7 +51,7 @@ def write(
 ) -> Path:
     Image.new("RGB", (100, 80)).save(path.parent / "image.jpg")
     stored = [StoredFrame(1, n, f"f{n}.jpg", str(path.parent / "image.jpg"), 100, 80) for n in range(len(frames))]
-    formats.find(name).write_blocking(path, labels, zip(stored, frames, strict=True), **options)
+    write_file(name, path, labels, zip(stored, frames, strict=True), **options)
     return path
 
 

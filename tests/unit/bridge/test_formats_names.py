@@ -15,6 +15,7 @@ from label_studio_sdk.label_interface import LabelInterface
 from bridge import formats
 from bridge.domain import LabelAttribute, Shape, Source, StoredFrame, TaskLabel
 from tests.unit.bridge.annotated import PARTS, RECTANGLE, SKELETON
+from tests.unit.bridge.written import write_file
 
 CAR, PERSON = TaskLabel("car"), TaskLabel("person", "skeleton", sublabels=("nose", "left hand", "tail"))
 BOXED = [RECTANGLE, SKELETON]
@@ -27,7 +28,7 @@ def video_frames(name: str, count: int = 3) -> list[StoredFrame]:
 def trip(
     path: Path, name: str, frames: Sequence[StoredFrame], shapes: Sequence[Sequence[Shape]], *labels: TaskLabel
 ) -> list[tuple[Shape, ...]]:
-    formats.find(name).write_blocking(path, labels, zip(frames, shapes, strict=True))
+    write_file(name, path, labels, zip(frames, shapes, strict=True))
     document = formats.fit_joints(formats.find(name).read(path), labels)
     placed = formats.place(document, frames)
     assert placed.unknown_files == ()
@@ -71,7 +72,7 @@ def test_any_label_stands_in_data_yaml_as_it_is(tmp_path: Path, name: str, label
 class TestLabelStudio:
     def exported(self, folder: Path, labels: Sequence[TaskLabel], shapes: Sequence[Shape]) -> tuple[str, list[str]]:
         """The labelling setup, and the names of controls that the regions speak of."""
-        formats.find("label-studio").write_blocking(folder / "out", labels, [(video_frames("v", 1)[0], shapes)])
+        write_file("label-studio", folder / "out", labels, [(video_frames("v", 1)[0], shapes)])
         (task,) = json.loads((folder / "out/tasks.json").read_text())
         regions = task["predictions"][0]["result"]
         return (folder / "out/label_config.xml").read_text(), [region["from_name"] for region in regions]

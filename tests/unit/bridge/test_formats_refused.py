@@ -21,6 +21,7 @@ from bridge.formats import unpacking
 from bridge.formats.document import Document
 from tests.unit.bridge.annotated import LABELS, MASK, RECTANGLE, frame
 from tests.unit.bridge.test_hostile_files import make_zip, tiny_files
+from tests.unit.bridge.written import write_file
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]>'
 
@@ -198,7 +199,7 @@ def test_between_keyframes_a_track_goes_straight_and_ends_outside(tmp_path: Path
 
 def panoptic(tmp_path: Path, change: Mapping[str, Any] | None = None, segment: Mapping[str, Any] | None = None) -> Any:
     """What we wrote, changed here and there."""
-    formats.find("coco-panoptic").write_blocking(tmp_path / "out", LABELS, [(frame(), [MASK, RECTANGLE])])
+    write_file("coco-panoptic", tmp_path / "out", LABELS, [(frame(), [MASK, RECTANGLE])])
     file = tmp_path / "out/annotations/panoptic_default.json"
     data = json.loads(file.read_text()) | dict(change or {})
     if segment:

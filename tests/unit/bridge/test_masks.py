@@ -10,7 +10,6 @@ from pycocotools import mask as coco
 from adapters.base import Mask
 from bridge.masks import (
     crop_mask,
-    decode_mask,
     mask_area,
     mask_box,
     mask_from_crop,
@@ -20,6 +19,7 @@ from bridge.masks import (
     polygon_area,
     run_lengths,
 )
+from tests.unit.bridge.drawn import decode_mask
 
 BITS = st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(
     lambda size: arrays(np.uint8, size, elements=st.integers(0, 1))

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from adapters.base import Detections, Geometry, Mask, Polygon, RotatedRectangle, Skeleton, WholeFrame
 from bridge.job_spec import Tiling
-from bridge.masks import decode_mask, mask_area, mask_from_crop
+from bridge.masks import mask_area, mask_from_crop
 from bridge.seams import put_together
 from bridge.views import View, moved, region_of, views_of
+from tests.unit.bridge.drawn import decode_mask
 
 Bits = NDArray[np.uint8]
 

@@ -15,8 +15,9 @@ from adapters.base import Detections, Mask, Polygon, RotatedRectangle, Skeleton,
 from adapters.errors import BadOutput
 from adapters.frame import Frame
 from bridge.job_spec import Region, Tiling
-from bridge.masks import decode_mask, mask_from_crop
+from bridge.masks import mask_from_crop
 from bridge.views import View, count_views, crop, moved, region_of, views_of, within
+from tests.unit.bridge.drawn import decode_mask
 
 LEFT_HALF = Region(x=0, y=0, width=0.5, height=1, unit="fraction")
 TRIANGLE = Region(points=((0, 0), (100, 0), (0, 100)))

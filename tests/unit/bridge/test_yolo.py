@@ -15,12 +15,14 @@ from bridge.domain import Shape, StoredFrame, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.formats import ExportSummary, place
 from bridge.formats.yolo import YoloWriter, read_yolo
-from bridge.masks import decode_mask, mask_from_polygon
+from bridge.masks import mask_from_polygon
 from tests.unit.bridge.annotated import ALL, LABELS, MASK, PARTS, POLYGON, RECTANGLE, TAG, bits, frame
+from tests.unit.bridge.drawn import decode_mask
+from tests.unit.bridge.written import write_file
 
 
 def write(path: Path, *shapes: Shape, **options: Any) -> ExportSummary:
-    return formats.find("yolo").write_blocking(path, LABELS, [(frame(), shapes), (frame(1), [])], **options)
+    return write_file("yolo", path, LABELS, [(frame(), shapes), (frame(1), [])], **options)
 
 
 def rows(folder: Path) -> list[list[float]]:
@@ -88,7 +90,7 @@ def test_what_we_wrote_comes_back(tmp_path: Path, name: str, task: str) -> None:
 def test_supervision_reads_it(tmp_path: Path, task: str) -> None:
     supervision = pytest.importorskip("supervision")
     shapes = [RECTANGLE, POLYGON]
-    formats.find("yolo").write_blocking(tmp_path / "out", LABELS[::2], [(frame(0, "a.jpg"), shapes)], task=task)
+    write_file("yolo", tmp_path / "out", LABELS[::2], [(frame(0, "a.jpg"), shapes)], task=task)
     (tmp_path / "out/images/train").mkdir(parents=True)
     Image.new("RGB", (100, 80)).save(tmp_path / "out/images/train/a.jpg")
     dataset = supervision.DetectionDataset.from_yolo(
@@ -103,14 +105,14 @@ def test_supervision_reads_it(tmp_path: Path, task: str) -> None:
 def test_two_frames_of_one_label_file_are_refused(tmp_path: Path) -> None:
     frames = [(frame(0, "a.jpg"), []), (frame(1, "a.png"), [])]
     with pytest.raises(InvalidRequest, match=r"a\.png would share its label file"):
-        formats.find("yolo").write_blocking(tmp_path / "out", LABELS, frames)
+        write_file("yolo", tmp_path / "out", LABELS, frames)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "a/../../b.jpg"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidRequest, match="cannot be a path"):
-        formats.find("yolo").write_blocking(tmp_path / "deep" / "out", LABELS, [(frame(0, name), [])])
+        write_file("yolo", tmp_path / "deep" / "out", LABELS, [(frame(0, name), [])])
     assert list((tmp_path / "deep").iterdir()) == []
 
 
@@ -121,7 +123,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, name: str) -> None:
         raise RuntimeError("the source went away")
 
     with pytest.raises(RuntimeError):
-        formats.find("yolo").write_blocking(tmp_path / name, LABELS, frames())
+        write_file("yolo", tmp_path / name, LABELS, frames())
     assert list(tmp_path.iterdir()) == []
 
 

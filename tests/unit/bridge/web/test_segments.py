@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from adapters.base import Mask
-from bridge.masks import decode_mask, polygon_area
+from bridge.masks import polygon_area
 from tests import architectures
+from tests.unit.bridge.drawn import decode_mask
 from tests.unit.bridge.web.conftest import Api, picture
 
 PNG = {"Content-Type": "image/png"}
