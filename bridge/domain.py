@@ -63,7 +63,10 @@ class JobState(StrEnum):
 
 
 class FrameState(StrEnum):
-    """One row of a job's ledger. Local jobs go from pending straight to done or failed."""
+    """One row of a job's ledger. Local jobs go from pending straight to done or failed, others by way of writing.
+
+    Nothing stays ``PREDICTED``: raw results are stored together with what comes next.
+    """
 
     PENDING = "pending"
     PREDICTED = "predicted"
