@@ -1,6 +1,7 @@
 """The base of every predictor whose model runs at a host: a request is built, sent, and its answer is read.
 
-Building and reading are pure and run in threads; only the sending waits for the network.
+Building and reading are pure and run in threads; only the sending takes one of the host's places. Who asks in turns
+(``bridge/lent.py``) takes the three steps one by one, so that a place is never held by a picture that is not ready.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -20,6 +22,15 @@ from adapters.local import first_line
 from adapters.sent_image import SentImage, scale_back, sent_image
 
 
+@dataclass(frozen=True, slots=True)
+class HostedCall:
+    """One request as it will be sent, and the frames that it asks for."""
+
+    frames: Sequence[Frame]
+    images: Sequence[SentImage]
+    request: Request
+
+
 class HostedPredictor(ABC):
     """A model at a host, asked with one frame a request, or with ``frames_per_request`` of them."""
 
@@ -29,6 +40,7 @@ class HostedPredictor(ABC):
         self.card = card
         self._caller = caller
         self._host = host
+        self._places = asyncio.Semaphore(card.limits.max_concurrency)
 
     @abstractmethod
     def build(self, images: Sequence[SentImage], options: PredictOptions) -> Request:
@@ -40,17 +52,36 @@ class HostedPredictor(ABC):
 
     async def predict(self, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
         """See ``Predictor.predict``. At most ``limits.max_concurrency`` requests are under way at once."""
+        calls = await self.prepare(frames, options)
+        return await self.finish(calls, await self.send(calls), options)
+
+    async def prepare(self, frames: Sequence[Frame], options: PredictOptions) -> list[HostedCall]:
+        """The requests for these frames, which nobody is asked yet."""
         self._caller.check_open()
         size = self.frames_per_request
         groups = [frames[start : start + size] for start in range(0, len(frames), size)]
-        slots = asyncio.Semaphore(self.card.limits.max_concurrency)
-        outcomes = await asyncio.gather(*(self._ask(group, options, slots) for group in groups), return_exceptions=True)
-        results: list[Detections] = []
-        for outcome in outcomes:  # the first error in the caller's order, whichever came first
+        return await asyncio.to_thread(lambda: [self._prepared(group, options) for group in groups])
+
+    async def send(self, calls: Sequence[HostedCall]) -> list[bytes]:
+        """The host's answers in order. Raises the first error in that order, whichever came first."""
+        if len(calls) == 1:
+            return [await self._ask(calls[0])]
+        outcomes = await asyncio.gather(*(self._ask(call) for call in calls), return_exceptions=True)
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-            results += outcome
-        return results
+        return [outcome for outcome in outcomes if isinstance(outcome, bytes)]
+
+    async def finish(
+        self, calls: Sequence[HostedCall], answers: Sequence[bytes], options: PredictOptions
+    ) -> list[Detections]:
+        """One result per frame, read from the answers. Raises BadOutput."""
+
+        def read() -> list[Detections]:
+            pairs = zip(calls, answers, strict=True)
+            return [found for call, answer in pairs for found in self._finished(call, answer, options)]
+
+        return await asyncio.to_thread(read)
 
     async def close(self) -> None:
         """Break off what is under way. May be called twice."""
@@ -64,22 +95,18 @@ class HostedPredictor(ABC):
     ) -> None:
         await self.close()
 
-    async def _ask(
-        self, frames: Sequence[Frame], options: PredictOptions, slots: asyncio.Semaphore
-    ) -> list[Detections]:
-        async with slots:
-            images, request = await asyncio.to_thread(self._prepared, frames, options)
-            # Of several pictures in one request nobody can tell which one the host refused.
-            body = await self._caller.send(request, frame_id=frames[0].id if len(frames) == 1 else None)
-            return await asyncio.to_thread(self._finished, body, images, frames, options)
+    async def _ask(self, call: HostedCall) -> bytes:
+        # Of several pictures in one request nobody can tell which one the host refused.
+        frame_id = call.frames[0].id if len(call.frames) == 1 else None
+        async with self._places:
+            return await self._caller.send(call.request, frame_id=frame_id)
 
-    def _prepared(self, frames: Sequence[Frame], options: PredictOptions) -> tuple[list[SentImage], Request]:
+    def _prepared(self, frames: Sequence[Frame], options: PredictOptions) -> HostedCall:
         images = [sent_image(frame, self.card.limits.max_bytes) for frame in frames]
-        return images, self.build(images, options)
+        return HostedCall(frames, images, self.build(images, options))
 
-    def _finished(
-        self, body: bytes, images: Sequence[SentImage], frames: Sequence[Frame], options: PredictOptions
-    ) -> list[Detections]:
+    def _finished(self, call: HostedCall, body: bytes, options: PredictOptions) -> list[Detections]:
+        frames, images = call.frames, call.images
         answer = read_json(body, self._host)
         try:
             found = self.read(answer, images, options)

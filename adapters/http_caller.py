@@ -37,6 +37,7 @@ MAX_ANSWER_BYTES = 64 * 2**20
 _LONGEST_WAIT_S = 3600.0
 _LONGEST_WORD_OF_HOST = 200
 _CONNECT_S = 15.0
+_IN_ONE_PIECE = 2**19  # of a request's body, in bytes; between the pieces of a larger one others run
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +140,22 @@ class HttpCaller:
         if self._session is None:
             self._session = self._policy.session(self._base)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+        body = request.body
         async with self._session.request(
             request.method,
             self._base + request.path,
             params=request.query,
             headers=request.headers,
-            data=None if request.body is None else io.BytesIO(request.body),  # in pieces, between which others run
+            data=io.BytesIO(body) if body is not None and len(body) > _IN_ONE_PIECE else body,
             allow_redirects=False,
             timeout=timeout,
         ) as response:
-            body = bytearray()
+            answer = bytearray()
             async for chunk in response.content.iter_chunked(1 << 16):  # unpacked: a gzip bomb is counted as it grows
-                body += chunk
-                if len(body) > self._most:
+                answer += chunk
+                if len(answer) > self._most:
                     raise BadOutput(f"{self._host.name} answered more than {self._most // 2**20} MB.")
-            return response.status, response.headers, bytes(body)
+            return response.status, response.headers, bytes(answer)
 
     def _translated(self, error: Exception) -> PredictorError:
         """Our form of what went wrong before there was an answer. What is no such error is raised again."""

@@ -22,7 +22,7 @@ LOOK_S = 2.0
 
 async def measure(quick: bool) -> list[Table]:
     tables = [await ledger.measure(5_000 if quick else 100_000)]
-    tables.append(await hosted.measure(320 if quick else 1600))
+    tables.append(await hosted.measure(320 if quick else 3200))
     tables.append(await online.measure())
     tables.append(await label_studio.table(quick))
     tables.append(await cvat_tasks.measure(36 if quick else 200, 1 if quick else 3))

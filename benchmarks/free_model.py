@@ -77,8 +77,11 @@ class Service:
 
 
 @asynccontextmanager
-async def service(frames: int, *, card: ModelCard = CARD, model: Predictor | None = None) -> AsyncIterator[Service]:
-    """An opened service in a folder of its own, with a task of so many frames that do not exist."""
+async def service(
+    frames: int, *, card: ModelCard = CARD, model: Predictor | None = None, pictures: Sequence[Path] = ()
+) -> AsyncIterator[Service]:
+    """An opened service in a folder of its own, with a task of so many frames: of 640 x 480 ``pictures`` over and
+    over, or of files that do not exist."""
     _Free.card, _Free.model = card, model
     usual = providers.ADAPTERS[LocalFolder]
     providers.ADAPTERS[LocalFolder] = (usual[0], "benchmarks.free_model:_Free")
@@ -88,19 +91,20 @@ async def service(frames: int, *, card: ModelCard = CARD, model: Predictor | Non
                 registered, _ = await app.registry.add("/free", name="free")
                 labels = labels_from_json([{"name": label} for label in LABELS])
                 task = await app.tasks.create("bench", labels)
-                await _fill(app, task, frames)
+                await _fill(app, task, frames, pictures)
                 yield Service(app, registered, task)
     finally:
         providers.ADAPTERS[LocalFolder] = usual
 
 
-async def _fill(app: App, task: Task, frames: int) -> None:
+async def _fill(app: App, task: Task, frames: int, pictures: Sequence[Path]) -> None:
     from bridge.store import tasks as task_rows  # noqa: PLC0415
 
+    paths = [str(path) for path in pictures] or ["/nowhere.jpg"]
     async with app.store.write() as connection:
         for start in range(0, frames, 5000):
             numbers = range(start, min(frames, start + 5000))
-            new = [NewFrame(f"{i:06}.jpg", f"/nowhere/{i:06}.jpg", 640, 480) for i in numbers]
+            new = [NewFrame(f"{i:06}.jpg", paths[i % len(paths)], 640, 480) for i in numbers]
             await task_rows.add_frames(connection, task.id, new)
 
 

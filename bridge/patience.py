@@ -27,7 +27,7 @@ class Patience:
 
     seconds: float = 120.0
     ending: asyncio.Event = field(default_factory=asyncio.Event)
-    _told: dict[str, str] = field(default_factory=dict)  # who is waited for -> why, as it was last said
+    _told: set[tuple[str, str]] = field(default_factory=set)  # who is waited for, and why
 
     async def ask(self, who: str, call: Callable[[], Awaitable[_T]]) -> _T:
         """What ``call`` answers, tried again while its error is Transient and no time-out of the model's.
@@ -59,11 +59,11 @@ class Patience:
         return self.ending.is_set() or (state.seconds_since_start or 0.0) >= self.seconds
 
     def _tell(self, who: str, state: tenacity.RetryCallState) -> None:
-        """Say once why it is waited for, such as a model that is loading at its host."""
+        """Say each reason once, such as a model that is loading at its host: some come back for hours."""
         error = state.outcome.exception() if state.outcome else None
         reason = error.message if isinstance(error, PredictorError) else ""
-        if reason != self._told.get(who):
-            self._told[who] = reason
+        if (who, reason) not in self._told:
+            self._told.add((who, reason))
             log.warning("waiting", who=who, reason=reason)
 
 
