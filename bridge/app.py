@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from bridge.net import endpoints, http_policy
 from bridge.profiles import Profiles
 from bridge.registry import Registry
 from bridge.remotes import Access
+from bridge.restore import finish_restore
 from bridge.secrets import SecretBox
 from bridge.settings import Settings
 from bridge.sources.files import ImageLimits, VideoLimits
@@ -55,6 +57,7 @@ class App:
 async def open_app(settings: Settings) -> AsyncIterator[App]:
     """Open the database and what stands on it. Raises BridgeError where it cannot be opened."""
     folder = settings.storage.folder
+    await asyncio.to_thread(finish_restore, settings)
     store = await Store.open(settings.storage.sqlalchemy_url)
     registry = Registry(
         store=store,

@@ -1,4 +1,4 @@
-"""All of an installation's data as one file, taken while it runs, and put back in place.
+"""All of an installation's data as one file, taken while it runs. `restore` puts it back in place.
 
 The database is copied by SQLite's online backup, so that it is of one moment. The frames' files are added after it:
 each that it names was there before. The key of stored tokens is left out unless it is asked for: who has both can read
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import tarfile
 import tempfile
@@ -18,18 +17,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from bridge.errors import BridgeError, Conflict, InvalidRequest, Overloaded
-from bridge.live_server import live_server
 from bridge.secrets import KEY_FILE
 from bridge.settings import Settings
-from bridge.store.engine import newest_version
 
 MANIFEST, DATABASE, TASKS = "backup.json", "hubbridge.db", "tasks"
-_FORMAT = 1
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +51,14 @@ class BackupSummary:
 def write_backup(settings: Settings, target: Path, *, with_key: bool = False) -> BackupSummary:
     """Write a tar file, which appears whole or not at all and which nobody else may read. Blocks.
 
-    Raises InvalidRequest (another database than SQLite), Conflict (the file is there), NotFound and Overloaded.
+    Raises InvalidRequest (another database than SQLite, or none), Conflict (the file is there) and Overloaded.
     """
-    database, folder = _sqlite_file(settings), settings.storage.folder
+    database, folder = sqlite_file(settings), settings.storage.folder
     if not database.is_file():
         raise InvalidRequest(f"There is no database at {database}.", hint="Check --data-dir and [storage].")
     if target.exists():
         raise Conflict(f"{target} exists already.", hint="Choose another name, such as one with the date.")
-    with _words_for_a_full_disk(), tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as made:
+    with words_for_a_full_disk(), tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as made:
         copy, pending = Path(made) / DATABASE, Path(made) / "backup.tar"
         _copy_database(database, copy)
         files = size = missing = 0
@@ -80,7 +77,7 @@ def write_backup(settings: Settings, target: Path, *, with_key: bool = False) ->
             summary = BackupSummary(
                 time.time(),
                 version("hubbridge"),
-                _schema_of(copy),
+                schema_of(copy),
                 str(folder),
                 files,
                 size,
@@ -89,7 +86,7 @@ def write_backup(settings: Settings, target: Path, *, with_key: bool = False) ->
                 _frames_elsewhere(copy, folder),
             )
             manifest = Path(made) / MANIFEST
-            manifest.write_text(json.dumps({"format": _FORMAT, **asdict(summary)}))
+            manifest.write_text(json.dumps({"format": FORMAT, **asdict(summary)}))
             out.add(manifest, MANIFEST)
         with pending.open("rb") as written:
             os.fsync(written.fileno())
@@ -97,33 +94,8 @@ def write_backup(settings: Settings, target: Path, *, with_key: bool = False) ->
     return summary
 
 
-def restore_backup(settings: Settings, source: Path) -> tuple[BackupSummary, Path | None]:
-    """Put a backup's data in place; what was there is moved aside, to the folder that is returned. Blocks.
-
-    Frames are found also where the data folder is another one than before. Raises InvalidRequest where the file is
-    no backup, is damaged, or was written by a newer version, and Conflict while a server runs on the folder.
-    """
-    database, folder = _sqlite_file(settings), settings.storage.folder
-    if (url := live_server(settings)) is not None:
-        raise Conflict(f"A server runs on {folder}, at {url}.", hint="Stop it, then restore.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _words_for_a_full_disk(), tempfile.TemporaryDirectory(dir=folder, prefix=".restore-") as made:
-        fresh = Path(made)
-        summary = _unpacked(source, fresh)
-        _check_database(fresh / DATABASE, source)
-        _move_paths(fresh / DATABASE, summary.data_dir, str(folder))
-        aside = _move_aside(folder, database)
-        database.parent.mkdir(parents=True, exist_ok=True)
-        (fresh / DATABASE).replace(database)
-        if (fresh / TASKS).is_dir():
-            (fresh / TASKS).replace(folder / TASKS)
-        if (fresh / KEY_FILE).is_file():
-            (fresh / KEY_FILE).chmod(0o600)
-            (fresh / KEY_FILE).replace(folder / KEY_FILE)
-    return summary, aside
-
-
-def _sqlite_file(settings: Settings) -> Path:
+def sqlite_file(settings: Settings) -> Path:
+    """Where the database is. Raises InvalidRequest where it is another one than SQLite."""
     url = sa.make_url(settings.storage.sqlalchemy_url)
     if not url.drivername.startswith("sqlite") or not url.database:
         raise InvalidRequest(
@@ -143,7 +115,8 @@ def _copy_database(database: Path, copy: Path) -> None:
         target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
 
 
-def _schema_of(database: Path) -> str:
+def schema_of(database: Path) -> str:
+    """The version of its tables; empty where there is none."""
     with closing(sqlite3.connect(database)) as connection:
         try:
             found: tuple[str] | None = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -169,75 +142,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (path for name in sorted(names) if (path := Path(where) / name).is_file() and not path.is_symlink())
 
 
-def _unpacked(source: Path, into: Path) -> BackupSummary:
-    """The files of a backup, none of which can come to lie elsewhere. Raises InvalidRequest."""
-    try:
-        with tarfile.open(source, "r:") as archive:
-            for member in archive:
-                parts = PurePosixPath(member.name).parts
-                known = member.name in (MANIFEST, DATABASE, KEY_FILE) or (parts[:1] == (TASKS,) and ".." not in parts)
-                if not member.isfile() or not known:
-                    raise _no_backup(source)
-                archive.extract(member, into, filter="data")
-        manifest = json.loads((into / MANIFEST).read_text())
-        if manifest.pop("format") != _FORMAT:
-            raise InvalidRequest(
-                f"{source} was written by another version of Hubbridge.", hint="Restore it with that version."
-            )
-        return BackupSummary(**manifest)
-    except (tarfile.TarError, ValueError, KeyError, TypeError, EOFError, FileNotFoundError) as error:
-        raise _no_backup(source) from error
-
-
-def _no_backup(source: Path) -> InvalidRequest:
-    return InvalidRequest(f"{source} is no whole backup.", hint="Give a file that `hubbridge backup` wrote.")
-
-
-def _check_database(database: Path, source: Path) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        try:
-            (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise _no_backup(source) from error
-    if result != "ok":
-        raise _no_backup(source)
-    if (schema := _schema_of(database)) > newest_version() or not schema:
-        raise InvalidRequest(
-            f"{source} was written by a newer version of Hubbridge.",
-            hint="Restore it with that version.",
-        )
-
-
-def _move_paths(database: Path, before: str, now: str) -> None:
-    """Frames' files lie below the data folder, which may be another one now."""
-    if before == now:
-        return
-    with closing(sqlite3.connect(database)) as connection, connection:
-        start = f"{before}{os.sep}{TASKS}{os.sep}"
-        connection.execute(
-            "UPDATE frames SET path = ? || substr(path, ?) WHERE substr(path, 1, ?) = ?",
-            (f"{now}{os.sep}{TASKS}{os.sep}", len(start) + 1, len(start), start),
-        )
-
-
-def _move_aside(folder: Path, database: Path) -> Path | None:
-    """What a restore replaces; None where there was nothing."""
-    logs = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
-    old = [path for path in (database, *logs, folder / TASKS, folder / KEY_FILE) if path.exists()]
-    if not old:
-        return None
-    aside = folder / f"before-restore-{time.strftime('%Y%m%d-%H%M%S')}"
-    aside.mkdir()
-    for path in old:
-        if path.name == KEY_FILE:
-            shutil.copy2(path, aside / path.name)  # it stays unless the backup brings its own
-        else:
-            shutil.move(path, aside / path.name)
-    return aside
-
-
 @contextmanager
-def _words_for_a_full_disk() -> Iterator[None]:
+def words_for_a_full_disk() -> Iterator[None]:
+    """What the system says of a file, the disk or the database, in our words."""
     try:
         yield
     except OSError as error:

@@ -22,8 +22,11 @@ def backup(
     """Save database and uploaded frames as one file, also while a server runs. Models are downloaded again."""
     from bridge.backup import write_backup  # noqa: PLC0415
     from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.restore import finish_restore  # noqa: PLC0415
 
-    summary = write_backup(context.ensure_object(Invocation).settings(), out, with_key=with_key)
+    settings = context.ensure_object(Invocation).settings()
+    finish_restore(settings)
+    summary = write_backup(settings, out, with_key=with_key)
     if json:
         print_json({"backup": asdict(summary), "file": out})
         return
@@ -39,9 +42,9 @@ def restore(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="What `hubbridge backup` wrote.")],
     json: Json = False,
 ) -> None:
-    """Put a backup in place of the data folder's contents, which are moved aside. No server may run."""
-    from bridge.backup import restore_backup  # noqa: PLC0415
+    """Put a backup in place of the data folder's contents, which are moved aside. Nothing else may use it."""
     from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.restore import restore_backup  # noqa: PLC0415
 
     settings = context.ensure_object(Invocation).settings()
     summary, aside = restore_backup(settings, source)

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from bridge.app import App, open_app
-from bridge.backup import DATABASE, MANIFEST, restore_backup, write_backup
+from bridge.backup import DATABASE, MANIFEST, write_backup
 from bridge.doctor import examine
 from bridge.domain import Scope
 from bridge.errors import BridgeError, Conflict, InvalidRequest
 from bridge.live_server import announce_server
+from bridge.restore import restore_backup
 from bridge.settings import Settings, load_settings
 from bridge.store import tasks as task_rows
 from bridge.task_labels import parse_labels
