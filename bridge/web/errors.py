@@ -71,6 +71,7 @@ ERROR_CODES: dict[str, str] = {
     "overloaded": "Too much is waiting already; ask again later.",
     "database_unavailable": "The database did not answer.",
     "disk_full": "The disk that holds the database is full.",
+    "restore_unfinished": "A backup was put back by half; the next command or start finishes it.",
     "database_too_new": "A newer version of Hubbridge wrote the database.",
     "database_of_another_version": "The database was made by another version of Hubbridge.",
     "not_ready": "The service cannot work at present; the message says why.",
