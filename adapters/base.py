@@ -318,6 +318,7 @@ class Context:
     run         ``auto``, ``local`` or ``hosted``: where a model runs that could run in both places
     http        which hosts may be asked, and how; without anything configured, public ones over https
     max_bytes   of a model file whose size is known only when it is fetched
+    may_download    whether resolving may download a model that nothing but its file describes
     registered  cards of registered models by their names: those that a cascade names as its parts
     """
 
@@ -332,6 +333,7 @@ class Context:
     run: str = "auto"
     http: HttpPolicy = field(default_factory=HttpPolicy)
     max_bytes: int = 2**33
+    may_download: bool = True
     registered: Mapping[str, ModelCard] = field(default_factory=dict)
 
 

@@ -33,6 +33,10 @@ class Unsupported(PredictorError):
     """The model exists, but is of a kind, format or layout that we do not run."""
 
 
+class MustDownload(PredictorError):
+    """What the model is stands in a large file alone, and the caller does not want it downloaded for a look."""
+
+
 class BadFrame(PredictorError):
     """One frame cannot be read or predicted; ``frame_id`` names it. Its neighbours are not to blame."""
 

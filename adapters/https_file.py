@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapters.base import Context, ModelCard, Predictor
-from adapters.errors import Unavailable
+from adapters.errors import MustDownload, Unavailable
 from adapters.onnx_file import OnnxFile
 from adapters.references import HttpsFile, LocalFile
 from adapters.references.file_hints import beside_of
@@ -27,7 +27,14 @@ class HttpsFiles:
     """The Adapter of ``HttpsFile``."""
 
     async def resolve(self, reference: HttpsFile, context: Context) -> ModelCard:
-        """Downloads the file; its labels stand nowhere else. Without a digest, the first download's counts."""
+        """Downloads the file; its labels stand nowhere else. Without a digest, the first download's counts.
+
+        Raises MustDownload where the context forbids that.
+        """
+        if not context.may_download:
+            raise MustDownload(
+                "What a file on the web is, is known only once it is here.", hint="Register it, which downloads it."
+            )
         pinned = reference if reference.is_pinned else await _pin(reference, context)
         here = await _present(pinned, context)
         card = await OnnxFile().resolve(LocalFile(str(here)), context)

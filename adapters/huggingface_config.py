@@ -138,7 +138,7 @@ def check_layout(name: str, paths: Sequence[str]) -> None:
         pickles = [path for path in paths if PurePosixPath(path).suffix.lower() in _PICKLES]
         if pickles and not onnx:
             raise _pickled(name, pickles[0])
-        hint = f"{onnx} may run as a single file: download it where it is not here, and give its path." if onnx else ""
+        hint = f"{onnx} may run as a single file: give its path." if onnx else ""  # in a folder here
         raise Unsupported(f"{name} has no {CONFIG}, so it is no model in transformers' format.", hint=hint)
     if PREPROCESSOR not in paths:
         raise Unsupported(f"{name} has no {PREPROCESSOR}, so nothing says how frames become its input.")

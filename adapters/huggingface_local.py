@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from adapters.base import Context, ModelCard, OpenModel
 from adapters.errors import BadOutput, ModelNotFound, PredictorError, Unavailable, Unsupported
+from adapters.hub_file import choose_file, describe_hub_file, is_hub_file, is_single_file, load_hub_file
 from adapters.huggingface_config import (
     AUTO,
     CONFIG,
@@ -47,7 +48,11 @@ class HuggingFaceLocal:
     async def resolve(self, reference: HuggingFaceModel | LocalFolder, context: Context) -> ModelCard:
         if isinstance(reference, LocalFolder):
             return await asyncio.to_thread(_resolve_folder, reference, context)
-        return await asyncio.to_thread(_resolve_repository, reference, context)
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(_resolve_repository, reference, context, stop)
+        finally:
+            stop.set()
 
     async def fetch(self, card: ModelCard, context: Context) -> None:
         """See ``Adapter.fetch``; raises Unsupported where a file is not what its name says, or a graph does not load.
@@ -71,7 +76,7 @@ class HuggingFaceLocal:
         return await asyncio.to_thread(_load, card, _folder_of(card, context), context)
 
 
-def _resolve_repository(reference: HuggingFaceModel, context: Context) -> ModelCard:
+def _resolve_repository(reference: HuggingFaceModel, context: Context, stop: threading.Event) -> ModelCard:
     hub = _hub(context)
     info = hub.model_info(reference.repo_id, reference.revision)
     if not _COMMIT.fullmatch(info.sha or ""):
@@ -88,28 +93,37 @@ def _resolve_repository(reference: HuggingFaceModel, context: Context) -> ModelC
     if reference.file and reference.file not in paths:
         raise ModelNotFound(f"{name} has no file {reference.file}.", hint=f"Look at {hub.endpoint}/{name}/tree/main.")
     check_task_type(name, info.pipeline_tag)
+    licence = (info.card_data or {}).get("license")
+    facts = {
+        "name": name,
+        "provider": "huggingface",
+        "reference": dataclasses.replace(reference, repo_id=name).canonical,
+        "revision": commit,
+        "licence": licence if isinstance(licence, str) else None,
+        "gated": bool(info.gated),
+        "notes": notes,
+    }
+    if is_single_file(paths):
+        chosen = choose_file(name, files, reference.file, context)
+        folder = _cached(name, commit, context)
+        for file in chosen.files:
+            hub.fetch(name, commit, file, folder / file.path, context.progress, stop)
+        return describe_hub_file(chosen, folder, context, settings={"repo_id": name}, **facts)
     check_layout(name, paths)
     config = _json(name, CONFIG, hub.read(name, commit, CONFIG))  # also where a gated model says no
     check_supported(name, config, info.pipeline_tag)
     weights = choose_weights(name, paths, reference.file, context.engine, _can_transform())
     check_sizes(name, [(file.path, file.size) for file in files])
-    licence = (info.card_data or {}).get("license")
-    folder = ModelFolder(
-        name=name,
-        provider="huggingface",
-        reference=dataclasses.replace(reference, repo_id=name).canonical,
-        revision=commit,
+    described = ModelFolder(
+        **facts,
         files=files,
         config=config,
         preprocessor=_json(name, PREPROCESSOR, hub.read(name, commit, PREPROCESSOR)),
         location={"repo_id": name},
         task_type=info.pipeline_tag,
-        licence=licence if isinstance(licence, str) else None,
-        gated=bool(info.gated),
-        notes=notes,
         engine_chosen=context.engine != AUTO,
     )
-    return describe(folder, weights)
+    return describe(described, weights)
 
 
 def _download(card: ModelCard, context: Context, stop: threading.Event) -> None:
@@ -184,6 +198,8 @@ def _check_content(card: ModelCard, folder: Path) -> None:
 def _check(card: ModelCard, folder: Path) -> None:
     """As ``_check_content``, and loads a graph once to see that it is one: nobody is to hear of it from a job."""
     _check_content(card, folder)
+    if is_hub_file(card):  # it was loaded when it was described
+        return
     if PurePosixPath(card.settings["weights"]).suffix in GRAPHS:
         from adapters.graph_local import check_graph  # noqa: PLC0415  (heavy)
 
@@ -191,6 +207,8 @@ def _check(card: ModelCard, folder: Path) -> None:
 
 
 def _load(card: ModelCard, folder: Path, context: Context) -> OpenModel:
+    if is_hub_file(card):
+        return load_hub_file(card, folder, context)
     if PurePosixPath(card.settings["weights"]).suffix in GRAPHS:
         from adapters.graph_local import load_graph  # noqa: PLC0415  (heavy)
 
@@ -208,8 +226,11 @@ def _load(card: ModelCard, folder: Path, context: Context) -> OpenModel:
 def _folder_of(card: ModelCard, context: Context) -> Path:
     if "folder" in card.settings:
         return Path(card.settings["folder"])
-    repo: str = card.settings["repo_id"].replace("/", "--")
-    return context.cache_dir / "huggingface" / repo / card.revision
+    return _cached(card.settings["repo_id"], card.revision, context)
+
+
+def _cached(repo_id: str, commit: str, context: Context) -> Path:
+    return context.cache_dir / "huggingface" / repo_id.replace("/", "--") / commit
 
 
 def _can_transform() -> bool:

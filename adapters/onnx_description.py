@@ -111,8 +111,11 @@ def read_beside(path: Path) -> Beside:
         raise Unsupported(f"{place.name} is no JSON: {first_line(error)}.") from error
 
 
-def describe_graph(graph: Graph, beside: Beside) -> Description:
-    """Raises Unsupported where the input is no picture or the layout of the outputs is not recognised."""
+def describe_graph(graph: Graph, beside: Beside, named: tuple[tuple[str, ...], Path] | None = None) -> Description:
+    """``named``: labels of a file beside it, for a graph that names none.
+
+    Raises Unsupported where the input is no picture or the layout of the outputs is not recognised.
+    """
     names, joints = _ultralytics_names(graph.metadata), _joints(graph.metadata)
     given = beside.labels if beside.labels is not None else names
     exported = Exported(
@@ -123,7 +126,10 @@ def describe_graph(graph: Graph, beside: Beside) -> Description:
     )
     recognised = recognise(_chosen(graph.outputs, beside.output), exported, beside.layout)
     layout = LAYOUTS[recognised.layout]
-    labels, notes = _labels(given, recognised)
+    if given is None and named is not None and recognised.layout not in ("text", "number"):
+        labels, notes = _named_beside(*named, recognised)
+    else:
+        labels, notes = _labels(given, recognised)
     fit = beside.fit or layout.fit
     if fit not in layout.fits:
         raise Unsupported(f"The layout {recognised.layout} takes pictures by {' or '.join(layout.fits)}, not by {fit}.")
@@ -178,6 +184,16 @@ def _labels(given: Sequence[str] | None, recognised: Recognised) -> tuple[tuple[
     unique = [label if label not in seen and not seen.add(label) else f"{label} ({i})" for i, label in enumerate(given)]  # type: ignore[func-returns-value]
     notes = () if unique == list(given) else ("Some label names occur more than once; the later ones carry their id.",)
     return tuple(unique), notes
+
+
+def _named_beside(names: Sequence[str], place: Path, recognised: Recognised) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As ``_labels``; names of another number than the file answers are told and left out."""
+    if recognised.labels not in (None, len(names)):
+        labels, notes = _labels(None, recognised)
+        unfit = f"{place.name} names {len(names)} labels, but the file answers {recognised.labels}; it is not used."
+        return labels, (unfit, *notes)
+    labels, notes = _labels(names, recognised)
+    return labels, (f"Its labels are those of {place.name} beside it.", *notes)
 
 
 def _size(graph: Graph, fit: Fit) -> tuple[int, int]:

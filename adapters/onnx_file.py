@@ -16,10 +16,11 @@ from adapters.engine_choice import open_fastest
 from adapters.errors import ModelNotFound, Unsupported
 from adapters.frame import Frame
 from adapters.graph_session import Session
-from adapters.huggingface_config import AUTO, ONNXRUNTIME, OPENVINO
+from adapters.huggingface_config import AUTO, CONFIG, ONNXRUNTIME, OPENVINO
+from adapters.labels_beside import labels_beside
 from adapters.local_model import PIXELS, Arrays, Engine, LocalModel, Outputs
 from adapters.model_file import check_model_file
-from adapters.onnx_description import METADATA, Graph, describe_graph, read_beside
+from adapters.onnx_description import METADATA, Beside, Description, Graph, describe_graph, read_beside
 from adapters.onnx_layouts import LAYOUTS, Output, listed
 from adapters.onnx_layouts.spec import Spec, without_batch
 from adapters.preprocess import Tensor
@@ -37,7 +38,7 @@ class OnnxFile:
     """The Adapter of ``LocalFile``. The card is pinned by a hash of the file and of the JSON beside it."""
 
     async def resolve(self, reference: LocalFile, context: Context) -> ModelCard:
-        return await asyncio.to_thread(_resolve, reference, context)
+        return await asyncio.to_thread(describe_file, reference, context)
 
     async def fetch(self, card: ModelCard, context: Context) -> None:
         """Raises ModelNotFound where the file is no longer what the card pins."""
@@ -45,17 +46,17 @@ class OnnxFile:
 
     async def open(self, card: ModelCard, context: Context) -> Predictor:
         await self.fetch(card, context)
-        return await asyncio.to_thread(_load, card, context)
+        return await asyncio.to_thread(load_file, card, context)
 
 
-def _resolve(reference: LocalFile, context: Context) -> ModelCard:
+def describe_file(reference: LocalFile, context: Context) -> ModelCard:
+    """The card of a file of this machine; blocks. Raises ModelNotFound and Unsupported."""
     path = Path(reference.path).expanduser().absolute()
     if not path.is_file():
         raise ModelNotFound(f"There is no file {reference.path}.", hint="Give the path of an .onnx or .xml file.")
     engine = _engine(path, context.engine)
-    beside = read_beside(path)
     session = _session(path)
-    description = describe_graph(Graph.of(session), beside)
+    beside, description = _described(path, session)
     session.close()
     layout = LAYOUTS[description.recognised.layout]
     chosen = {"engine_chosen": True} if context.engine != AUTO else {}
@@ -103,6 +104,11 @@ def _session(path: Path, threads: int = 0) -> Session:
     return OnnxSession(path, threads)
 
 
+def _described(path: Path, session: Session) -> tuple[Beside, Description]:
+    graph, beside = Graph.of(session), read_beside(path)
+    return beside, describe_graph(graph, beside, labels_beside(path))
+
+
 def _weights(path: Path) -> tuple[Path, ...]:
     return (path, path.with_suffix(".bin")) if path.suffix.lower() == ".xml" else (path,)
 
@@ -110,6 +116,8 @@ def _weights(path: Path) -> tuple[Path, ...]:
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     further = (path.with_name(METADATA),) if path.suffix.lower() == ".xml" else ()
+    if (named := labels_beside(path)) is not None and named[1].name != CONFIG:
+        further = (*further, named[1])
     for each in (*_weights(path), path.with_suffix(".json"), *further):
         if each.is_file():
             with each.open("rb") as source:
@@ -125,12 +133,13 @@ def _check(card: ModelCard) -> None:
         raise ModelNotFound(f"{path} has changed since the model was added.", hint="Add it again.")
 
 
-def _load(card: ModelCard, context: Context) -> Predictor:
+def load_file(card: ModelCard, context: Context) -> Predictor:
+    """The model of a card whose ``settings["file"]`` is as it was described; blocks. Raises Unsupported."""
     from adapters.openvino_session import OpenvinoSession  # noqa: PLC0415  (heavy)
 
     path, threads = Path(card.settings["file"]), int(card.settings.get("threads") or 0)
     session = _session(path, threads)
-    description = describe_graph(Graph.of(session), read_beside(path))
+    description = _described(path, session)[1]
     session.close()
     layout = LAYOUTS[description.recognised.layout]
     spec = Spec(

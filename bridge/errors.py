@@ -99,6 +99,7 @@ PREDICTOR_STATUS: tuple[tuple[type[predictor.PredictorError], int, str], ...] = 
     (predictor.ModelNotFound, 404, "model_not_found"),
     (predictor.AccessDenied, 403, "access_denied"),
     (predictor.Unsupported, 422, "unsupported_model"),
+    (predictor.MustDownload, 400, "must_be_downloaded"),
     (predictor.BadFrame, 422, "bad_frame"),
     (predictor.BadOutput, 502, "bad_output"),
     (predictor.OutOfMemory, 503, "out_of_memory"),

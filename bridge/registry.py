@@ -76,9 +76,15 @@ class Registry:
     def __post_init__(self) -> None:
         self._memory = LoadedModels(self.keep_loaded, self.unload_after_s, self.observer)
 
-    async def resolve(self, text: str, *, engine: str | None = None, run: str = "auto") -> ModelCard:
-        """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept."""
-        return await self._resolve(_parse(text, self.endpoints.get("huggingface", "")), engine, run)
+    async def resolve(
+        self, text: str, *, engine: str | None = None, run: str = "auto", may_download: bool = True
+    ) -> ModelCard:
+        """What a pasted URL or id is, as its host says; nothing is stored, and a key in it is not kept.
+
+        ``may_download``: whether a file may be downloaded for it, which is then in the cache.
+        """
+        parsed = _parse(text, self.endpoints.get("huggingface", ""))
+        return await self._resolve(parsed, engine, run, may_download)
 
     async def add(
         self, text: str, *, name: str | None = None, engine: str | None = None, run: str = "auto"
@@ -281,10 +287,10 @@ class Registry:
         await self._downloads.close()
         await self._memory.close()
 
-    async def _resolve(self, parsed: Parsed, engine: str | None, run: str) -> ModelCard:
+    async def _resolve(self, parsed: Parsed, engine: str | None, run: str, may_download: bool = True) -> ModelCard:
         if run not in PLACES:
             raise InvalidRequest(f"A model cannot run {run[:50]!r}.", hint=f"Choose one of {', '.join(PLACES)}.")
-        context = replace(await self._context(engine=engine), run=run)
+        context = replace(await self._context(engine=engine), run=run, may_download=may_download)
         if parsed.secrets:  # a key that came with the URL counts before it is stored
             given = {(found.kind, found.host): found.value for found in parsed.secrets}
             known = context.secret

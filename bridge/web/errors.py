@@ -65,6 +65,7 @@ ERROR_CODES: dict[str, str] = {
     "unsupported_media_type": "The Content-Type is none of those that the route takes.",
     "expectation_failed": "The Expect header asks for something else than 100-continue.",
     "bad_frame": "The image cannot be read.",
+    "must_be_downloaded": "What the model is stands in its file alone; registering it downloads it.",
     "unsupported_model": "The model is of a kind that Hubbridge does not run.",
     "too_many_requests": "Too many wrong credentials; Retry-After says when to try again.",
     "rate_limited": "The model's host asks to slow down.",

@@ -1,4 +1,4 @@
-"""Which files callers may name: those below [server] server_folders, wherever links lead; and files on the web."""
+"""Which files callers may name: those below [server] server_folders, wherever links lead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from adapters.errors import PredictorError
 from adapters.references import parse_reference
 from adapters.references.cascade import REGISTERED, Cascade
-from adapters.references.kinds import HttpsFile, LocalFile, LocalFolder, Reference
+from adapters.references.kinds import LocalFile, LocalFolder, Reference
 from bridge.catalogue import expanded
 from bridge.errors import Forbidden, InvalidRequest
 from bridge.settings import Settings
@@ -47,15 +47,6 @@ def check_reference(text: str, settings: Settings) -> None:
     for reference in _named(text):
         if isinstance(reference, LocalFolder | LocalFile):
             allowed_path(str(Path(reference.path).expanduser().absolute()), settings)
-
-
-def refuse_web_file(text: str) -> None:
-    """Raises InvalidRequest for a model file on the web: what it is stands in it, so that asking is downloading."""
-    if any(isinstance(reference, HttpsFile) for reference in _named(text)):
-        raise InvalidRequest(
-            "What a file on the web is, is known only once it is here.",
-            hint="Register it (POST /v1/models), which downloads it.",
-        )
 
 
 def _named(text: str) -> list[Reference]:

@@ -58,7 +58,8 @@ ROUTES: tuple[AnyRoute, ...] = (
           example={"reference": "https://huggingface.co/onnx-community/rfdetr_nano-ONNX"}),
     Route("POST", "/v1/models/resolve", "resolveModel", READ, "Models", "Say what a pasted URL is, and store nothing",
           models.resolve_model, Nothing, r.ResolveModel, {200: a.Card}, errors=HOST_ERRORS,
-          description="Not for files on the web, which have to be downloaded to be known.",
+          description="Files that nothing else describes are not downloaded for it, but only when they are registered: "
+          "files on the web, single ONNX files of the hub.",
           example={"reference": "PekingU/rtdetr_r18vd"}),
     Route("POST", "/v1/models/understand", "understandReference", READ, "Models",
           "Say what a pasted text names, and ask nobody",

@@ -122,6 +122,34 @@ def _hub_model(folder: Path, write: Callable[[Path], Path]) -> Iterator[Setting]
         )
 
 
+def _hub_file(folder: Path) -> Iterator[Setting]:
+    """As Ultralytics' repositories are: a checkpoint, its export, and nothing of transformers'."""
+    models.write_yolo(folder / "yolo" / "yolo11n.onnx")
+    (folder / "yolo" / "yolo11n.pt").write_bytes(b"\x80\x02N.")
+    content = models.write_yolo(folder / "broken" / "broken.onnx").read_bytes()
+    (folder / "broken" / "broken.onnx").write_bytes(content[: len(content) // 2])
+    models.write_yolo(folder / "several" / "n.onnx")
+    models.write_yolo(folder / "several" / "s.onnx")
+    (folder / "page").mkdir()
+    (folder / "page" / "model.onnx").write_text("<!DOCTYPE html><html>Sign in</html>")
+    names = ("yolo", "broken", "several", "page")
+    with HubServer({f"street/{name}": Repository(folder / name) for name in names}) as hub:
+
+        def go_down(kind: str) -> None:
+            hub.faults = [Fault("", kind, times=10_000)]
+
+        yield Setting(
+            HuggingFaceModel("street/yolo"),
+            Context(folder / "cache", endpoints={"huggingface": hub.url}, http=HttpPolicy(frozenset({"localhost"}))),
+            (
+                Refusal("several", HuggingFaceModel("street/several"), Unsupported, ("n.onnx", "s.onnx")),
+                Refusal("broken", HuggingFaceModel("street/broken"), Unsupported, ("cannot load",)),
+                Refusal("a page", HuggingFaceModel("street/page"), Unsupported, ("model.onnx",)),
+            ),
+            go_down,
+        )
+
+
 def _file(folder: Path) -> Iterator[Setting]:
     model = models.write_yolo(folder / "street.onnx")
     odd = models.write_yolo(folder / "odd.onnx", metadata=False)
@@ -204,6 +232,7 @@ CASES = (
     Case("file-onnx", LocalFile, "onnxruntime", _file),
     Case("folder-onnx", LocalFolder, "onnxruntime", lambda f: _local_folder(f, models.write_onnx_model)),
     Case("folder-transformers", LocalFolder, "transformers", lambda f: _local_folder(f, models.write_rt_detr)),
+    Case("hub-file", HuggingFaceModel, "onnxruntime", _hub_file),
     Case("hub-onnx", HuggingFaceModel, "onnxruntime", lambda f: _hub_model(f, models.write_onnx_model)),
     Case("hub-transformers", HuggingFaceModel, "transformers", lambda f: _hub_model(f, models.write_rt_detr)),
 )

@@ -17,7 +17,7 @@ from bridge.web.answers import (
     ModelPage,
     UnderstoodAnswer,
 )
-from bridge.web.folders import check_reference, refuse_web_file
+from bridge.web.folders import check_reference
 from bridge.web.paging import Paging, cut
 from bridge.web.requests import AddModel, ChangeModel, ResolveModel, UnderstandReference
 from bridge.web.route import Call, Nothing, Reply
@@ -45,8 +45,9 @@ async def list_catalogue(call: Call[Nothing, Nothing]) -> CatalogueAnswer:
 
 async def resolve_model(call: Call[Nothing, ResolveModel]) -> Card:
     await asyncio.to_thread(check_reference, call.body.reference, call.service.settings)
-    refuse_web_file(call.body.reference)
-    return Card.of(await call.service.registry.resolve(call.body.reference, engine=call.body.engine, run=call.body.run))
+    body, registry = call.body, call.service.registry
+    card = await registry.resolve(body.reference, engine=body.engine, run=body.run, may_download=False)
+    return Card.of(card)
 
 
 async def understand_reference(call: Call[Nothing, UnderstandReference]) -> UnderstoodAnswer:

@@ -176,7 +176,9 @@ async def test_what_was_fetched_opens_offline(hub: HubServer, tmp_path: Path) ->
     async with await HuggingFaceLocal().open(card, context(hub, tmp_path, offline=True)) as predictor:
         # An opened model also says where it runs and how it is best fed: its limits, and the pace that was measured.
         assert predictor.card.settings["device"] == "cpu"
-        settings = {key: value for key, value in predictor.card.settings.items() if key not in ("device", "pace")}
+        settings = {
+            key: value for key, value in predictor.card.settings.items() if key not in ("device", "precision", "pace")
+        }
         assert replace(predictor.card, limits=card.limits, settings=settings) == card
     assert hub.seen == []
 

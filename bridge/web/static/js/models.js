@@ -144,10 +144,20 @@ function showCard(card) {
       card.notes.map((note) => h("div", { class: "note" }, icon("info"), h("span", {}, note))),
     ),
   );
+  showRegister();
+}
+
+function showRegister() {
   $("#resolved").hidden = false;
   $("#look").hidden = true;
   $("#register").hidden = false;
   $("#register").focus();
+}
+
+// What only its file can tell is shown on its page.
+function showDownloadFirst(error) {
+  $("#resolved").replaceChildren(h("div", { class: "note" }, icon("info"), h("span", {}, `${error.message} It is downloaded when you add it.`)));
+  showRegister();
 }
 
 const body = () => ({ reference: reference.value.trim(), run });
@@ -165,7 +175,8 @@ $("#add-form").addEventListener("submit", (event) => {
       }
       showCard(await post("/v1/models/resolve", body()));
     } catch (error) {
-      showError(error);
+      if (error instanceof ApiError && error.code === "must_be_downloaded") showDownloadFirst(error);
+      else showError(error);
     }
   });
 });

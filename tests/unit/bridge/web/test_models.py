@@ -256,7 +256,7 @@ async def test_a_model_with_an_open_vocabulary_answers_with_the_labels_of_the_pr
 
 async def test_a_file_on_the_web_is_not_fetched_for_those_who_only_ask(api: Api) -> None:
     reference = f"https://models.example.com/m.onnx#sha256={'0' * 64}"
-    message = await api.error("POST", "/v1/models/resolve", 400, "invalid_request", {"reference": reference})
+    message = await api.error("POST", "/v1/models/resolve", 400, "must_be_downloaded", {"reference": reference})
     assert "once it is here" in message
 
 
