@@ -160,10 +160,18 @@ def within(found: Detections, roi: Region | None, width: int, height: int) -> De
     """The detections whose box has its centre in a polygonal region; those of any other region all. Tags stay."""
     if roi is None or roi.points is None or not len(found):
         return found
+    inside = in_region((found.boxes[:, :2] + found.boxes[:, 2:]) / 2, roi, width, height)
+    tags = np.array([isinstance(shape, WholeFrame) for shape in found.geometry], bool)
+    return found.take(inside | tags)
+
+
+def in_region(points: NDArray[np.floating], roi: Region, width: int, height: int) -> NDArray[np.bool_]:
+    """Which points (f[n, 2], pixels) of a frame of this size lie in a region, edges included."""
+    region = region_of(width, height, roi)
+    if region is None or not len(points):
+        return np.zeros(len(points), bool)
+    if roi.points is None:
+        low, high = (region.left, region.top), (region.right, region.bottom)
+        return np.asarray(((points >= low) & (points <= high)).all(axis=1))
     corners = _corners(roi, width, height).astype(np.float32)
-    centers = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    kept = [
-        isinstance(shape, WholeFrame) or cv2.pointPolygonTest(corners, (float(x), float(y)), False) >= 0
-        for shape, (x, y) in zip(found.geometry, centers, strict=True)
-    ]
-    return found.take(np.array(kept, bool))
+    return np.array([cv2.pointPolygonTest(corners, (float(x), float(y)), False) >= 0 for x, y in points], bool)

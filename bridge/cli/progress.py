@@ -49,17 +49,22 @@ class _Bars:
 
 
 class DownloadBar(_Bars):
-    """Shows downloads, and what takes long while a model is loaded; called from any thread."""
+    """Shows downloads, and what takes long while a model is loaded; called from any thread.
 
-    def __init__(self) -> None:
-        self._console = console = Console(stderr=True)
+    ``above``: of another bar that is on the screen, over which lines are to be printed.
+    """
+
+    def __init__(self, above: Console | None = None) -> None:
+        console = Console(stderr=True)
+        self._lines = above or console
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, progress: Report) -> None:
         if isinstance(progress, LoadStep):
-            self._console.print(f"Loading the model: {progress.doing}.", highlight=False, markup=False)
+            line = f"Loading the model: {progress.doing}."
+            self._lines.print(line, highlight=False, markup=False, soft_wrap=True)
             return
         name = progress.file
         if name not in self._tasks:
@@ -72,7 +77,7 @@ class JobBar(_Bars):
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._console = Console(stderr=True)
+        self.console = Console(stderr=True)
         columns = (
             TextColumn("annotating"),
             BarColumn(bar_width=None),
@@ -81,7 +86,7 @@ class JobBar(_Bars):
             TextColumn("{task.fields[speed]:,.1f} frames/s"),
             TextColumn("{task.fields[left]} left"),
         )
-        self._bars = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._bars = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         done = job.frames_done + job.frames_failed
         self._bar = self._bars.add_task("", total=job.frames_total, completed=done, failed="", speed=0.0, left="-:--")
         self._line_at = time.monotonic() + LINE_EVERY_S
@@ -91,7 +96,7 @@ class JobBar(_Bars):
         failed = f"{progress.failed:,} failed" if progress.failed else ""
         left, speed = _clock(progress.seconds_left), progress.frames_per_second
         self._bars.update(self._bar, completed=finished, failed=failed, speed=speed, left=left)
-        if not self._console.is_terminal and time.monotonic() >= self._line_at and finished < progress.total:
+        if not self.console.is_terminal and time.monotonic() >= self._line_at and finished < progress.total:
             self._line_at = time.monotonic() + LINE_EVERY_S
             parts = [f"{finished:,}/{progress.total:,} frames", failed, f"{speed:.1f} frames/s", f"{left} left"]
             print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
@@ -110,7 +115,7 @@ async def run_job(service: App, job: Job) -> Job:
             return job
         job = await service.jobs.resume(job.id)  # the server has ended before the job
     loop = asyncio.get_running_loop()
-    with DownloadBar() as downloads, JobBar(job) as bar:
+    with JobBar(job) as bar, DownloadBar(bar.console) as downloads:
         task = asyncio.ensure_future(service.jobs.run(job.id, on_progress=bar, on_download=downloads))
         asked: list[asyncio.Future[Job]] = []
 

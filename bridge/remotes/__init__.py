@@ -162,6 +162,7 @@ class Remotes:
                 writing.spec.clean,
                 writing.lease_s,
                 writing.spec.keep_manual_iou,
+                writing.spec.roi,
             )
             yield local if remote is None else HoldingSink(local)
             return

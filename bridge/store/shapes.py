@@ -16,6 +16,7 @@ from bridge.job_spec import Clean
 from bridge.store.engine import insert_rows
 from bridge.store.tables import jobs, labels, shapes, tasks
 
+_AT_ONCE = 10_000  # ids in one statement
 _LIVE = shapes.c.removed_by.is_(None)
 
 
@@ -104,16 +105,28 @@ async def count_change(connection: AsyncConnection, task_id: int, change: int) -
 
 
 async def retire_shapes(
-    connection: AsyncConnection, task_id: int, frames: Sequence[int], *, job_id: int, model_id: int, clean: Clean
+    connection: AsyncConnection,
+    task_id: int,
+    frames: Sequence[int],
+    *,
+    job_id: int,
+    model_id: int,
+    clean: Clean,
+    only: Sequence[int] | None = None,
 ) -> None:
-    """Take away what a job cleans from these frames; it stays in the database for undo."""
+    """Take away what a job cleans from these frames; it stays in the database for undo. ``only``: of these shapes."""
     if clean is Clean.NONE or not frames:
         return
     query = sa.update(shapes).where(shapes.c.task_id == task_id, shapes.c.frame.in_(frames), _LIVE)
     query = query.where(cleaned(clean, model_id))
     # A job's own shapes are the new ones.
     query = query.where(shapes.c.job_id.is_distinct_from(job_id)).values(removed_by=job_id)
-    await count_change(connection, task_id, -(await connection.execute(query)).rowcount)
+    if only is None:
+        queries = [query]
+    else:  # a statement has room for some 32,000 values
+        queries = [query.where(shapes.c.id.in_(only[at : at + _AT_ONCE])) for at in range(0, len(only), _AT_ONCE)]
+    for each in queries:
+        await count_change(connection, task_id, -(await connection.execute(each)).rowcount)
 
 
 def cleaned(clean: Clean, model_id: int) -> sa.ColumnElement[bool]:

@@ -11,11 +11,11 @@ from typing import Any
 from bridge.domain import Intent, Shape
 from bridge.errors import RemoteRefused
 from bridge.job_spec import Clean
-from bridge.keeping import beside, people_made
+from bridge.keeping import beside, looked_at, people_made
 from bridge.remotes import Writing
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels, RemoteJob, labels_of
-from bridge.remotes.cvat.shapes import AUTO, Body, from_body, is_tag, to_body
+from bridge.remotes.cvat.shapes import AUTO, Body, Size, from_body, is_tag, to_body
 from bridge.remotes.cvat.writes import KINDS, Place, Writes, unchanged
 from bridge.sinks.sink import FinishedFrame, Written
 from bridge.store import Store, leases, ledger, remote_shapes
@@ -177,7 +177,7 @@ class CvatSink:
             number = frame.outcome.frame
             there = standing.by_frame.get(number, ())
             bodies = self._bodies(frame, there, standing)
-            goes = [body for body in there if self._goes(body)]
+            goes = [body for body in there if self._goes(body, frame.size)]
             if not bodies and not goes:
                 continue
             touched.append(number)
@@ -204,7 +204,7 @@ class CvatSink:
             standing = await self._look(part)
             goes = {
                 frame.outcome.frame: [
-                    body for body in standing.by_frame.get(frame.outcome.frame, ()) if self._goes(body)
+                    body for body in standing.by_frame.get(frame.outcome.frame, ()) if self._goes(body, frame.size)
                 ]
                 for frame in shared
             }
@@ -221,7 +221,8 @@ class CvatSink:
         shapes, iou = frame.shapes, self.writing.spec.keep_manual_iou
         if iou is not None:
             placed = (*there, *standing.tracks.get(frame.outcome.frame, ()))
-            stay = [body for body in placed if not self._goes(body) and body.get("label_id") in self.labels.names]
+            known = [body for body in placed if body.get("label_id") in self.labels.names]
+            stay = [body for body in known if not self._goes(body, frame.size)]
             people = people_made([from_body(body, frame.size, self.labels) for body in stay])
             shapes = beside(shapes, people, iou, frame.size)
         groups: dict[int, int] = {}
@@ -236,8 +237,17 @@ class CvatSink:
                 bodies.append(body)
         return bodies
 
-    def _goes(self, body: Body) -> bool:
-        """Whether the job's ``clean`` takes an annotation away; never one that it has made itself."""
+    def _goes(self, body: Body, size: Size) -> bool:
+        """Whether the job takes an annotation away: one that ``clean`` names, where it looks. ``size``: the frame's."""
+        roi = self.writing.spec.roi
+        if roi is None or not self._cleaned(body):
+            return self._cleaned(body)
+        if body.get("label_id") not in self.labels.names:
+            return False
+        return bool(looked_at([from_body(body, size, self.labels)], roi, size))
+
+    def _cleaned(self, body: Body) -> bool:
+        """Whether it is of those that ``clean`` names; never one that the job has made itself."""
         place = (is_tag(body), body.get("id", 0))
         if place in self.own:
             return False

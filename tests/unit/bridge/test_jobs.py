@@ -9,17 +9,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from adapters.frame import Frame
 from bridge.domain import FrameState, Job, JobState, Shape, Source
 from bridge.errors import Conflict, InvalidRequest, NotFound
-from bridge.job_spec import Clean, FrameSelection, JobSpec
+from bridge.job_spec import Clean, FrameSelection, JobSpec, Region
 from bridge.mappings import Mappings
 from bridge.sinks.local import LocalSink
 from bridge.store import leases, ledger
 from bridge.store import models as model_rows
 from bridge.store.leases import Lease, LeaseLost
 from bridge.store.ledger import FrameOutcome
+from bridge.views import View
 from tests.unit.bridge.world import World, detections, fail_frames, world
 
 MANUAL = Shape("car", "rectangle", (1.0, 2.0, 30.0, 40.0))
@@ -473,6 +476,54 @@ async def test_undo_brings_back_exactly_what_was_there(made: World, clean: Clean
     assert await made.shapes() == before
     assert (await made.tasks.get(made.task.id)).shape_count == sum(map(len, before.values()))
     assert (await made.jobs.get(job.id)).undone_at
+
+
+@pytest.fixture
+def blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that are nowhere can be cut."""
+
+    def crop(frame: Frame, view: View) -> Frame:
+        return Frame(frame.id, view.width, view.height, pixels=np.zeros((view.height, view.width, 3), np.uint8))
+
+    monkeypatch.setattr("bridge.viewing.crop", crop)
+
+
+@pytest.mark.parametrize(
+    "roi", [Region(x=0, y=0, width=50, height=80), Region(points=((0, 0), (0.5, 0), (0.5, 1), (0, 1)), unit="fraction")]
+)
+async def test_clean_takes_away_only_where_the_job_looks(made: World, roi: Region, blank: None) -> None:
+    def box(x: float, **more: Any) -> Shape:
+        return Shape("car", "rectangle", (x, 10, x + 20, 30), source=Source.AUTOMATIC, **more)
+
+    inside, across, outside = box(10), box(39), box(41)  # by its centre, the second one is inside
+    points = Shape("car", "points", (60, 10, 80, 10), source=Source.AUTOMATIC)
+    joints = Shape("car", "skeleton", (5, 5, 2, 90, 70, 0), source=Source.AUTOMATIC)
+    tag = Shape("car", "tag", (), source=Source.AUTOMATIC)
+    await made.add(0, inside, across, outside, points, joints, tag)
+    before = await made.sql("SELECT * FROM shapes ORDER BY id")
+    job = await made.run(frames=FrameSelection(stop=1), roi=roi, clean=Clean.AUTOMATIC)
+    assert job.state is JobState.SUCCEEDED
+    left = [shape for shape in (await made.shapes())[0] if shape.job_id is None]
+    assert [(shape.type, shape.points) for shape in left] == [(s.type, s.points) for s in (outside, points)]
+    await made.jobs.undo(job.id)
+    assert await made.sql("SELECT * FROM shapes ORDER BY id") == before
+
+
+async def test_nothing_goes_from_a_frame_that_the_region_lies_outside_of(made: World, blank: None) -> None:
+    tag = Shape("car", "tag", (), source=Source.MANUAL)
+    await made.add(0, Shape("car", "rectangle", (10, 10, 20, 20)), tag)
+    await made.change("UPDATE frames SET width = 40, height = 40 WHERE number = 0")
+    job = await made.run(roi=Region(x=60, y=0, width=30, height=80), clean=Clean.ALL)
+    assert job.state is JobState.SUCCEEDED
+    assert [shape.type for shape in (await made.shapes())[0]] == ["rectangle", "tag"]
+
+
+async def test_more_shapes_are_cleaned_at_once_than_a_statement_has_room_for(made: World, blank: None) -> None:
+    await made.add(0, *(Shape("car", "rectangle", (10, 10, 20, 20)) for _ in range(40_000)))
+    await made.run(frames=FrameSelection(stop=1), roi=Region(x=0, y=0, width=90, height=80), clean=Clean.ALL)
+    assert all(shape.job_id is not None for shape in (await made.shapes())[0])
+    (count,) = (await made.sql("SELECT shape_count FROM tasks WHERE id = :id", id=made.task.id))[0]
+    assert count == len((await made.shapes())[0])
 
 
 async def test_only_frames_that_were_done_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

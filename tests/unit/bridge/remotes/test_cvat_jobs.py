@@ -147,6 +147,22 @@ async def test_what_a_job_replaces_goes_and_undo_puts_it_back(
         assert await made.made.sql("SELECT shape_count FROM tasks WHERE id = :id", id=made.task.id) == [(0,)]
 
 
+async def test_a_job_with_a_region_replaces_only_where_it_looks(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    remote = images_task(42, 10, LABELS, segments=[(0, 5), (4, 9)])
+    right = {"points": [40.0, 5.0, 60.0, 20.0]}
+    put(remote, manual(1), manual(2, **right), manual(3, type="polyline", **right), manual(4, **right), manual(4))
+    remote.jobs[1].shapes += [{**each, "id": each["id"] + 10} for each in remote.jobs[0].shapes if each["frame"] == 4]
+    before = without_ids(remote.annotations)
+    async with cvat_world(tmp_path, monkeypatch, remote) as made:
+        roi = {"x": 0, "y": 0, "width": 0.5, "height": 1, "unit": "fraction"}
+        job = await made.run(clean="all", roi=roi)
+        assert job.state is JobState.SUCCEEDED
+        left = sorted((each["frame"], each["type"]) for each in remote.annotations if each["source"] == "manual")
+        assert left == [(2, "rectangle"), (3, "polyline"), (4, "rectangle"), (4, "rectangle")]  # 4 is in both jobs
+        await made.made.jobs.undo(job.id)
+        assert without_ids(remote.annotations) == before
+
+
 async def test_undo_leaves_what_a_person_has_changed_since(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     async with cvat_world(tmp_path, monkeypatch) as made:
         job = await made.run()
