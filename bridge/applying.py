@@ -18,7 +18,7 @@ from bridge.domain import Job, JobState, Model, Task
 from bridge.errors import Conflict, InvalidRequest
 from bridge.job_spec import Clean, Fraction, JobSpec, Nms, Tracking
 from bridge.mapping import check_choices
-from bridge.pinning import check_pairs, check_tracking, labels_of, mapped_by
+from bridge.pinning import check_elsewhere, check_pairs, labels_of, mapped_by
 from bridge.prompting import prompted, prompts_from_json
 from bridge.store import Store
 from bridge.store import jobs as rows
@@ -74,7 +74,7 @@ async def create_applied(store: Store, job_id: int, wanted: ApplySpec) -> Job:
         raise Conflict(f"Annotation job {job_id} is {source.state}.", hint="Wait until it has ended, or cancel it.")
     keeper = source.source_job_id or source.id  # results are kept once
     spec, threshold = _spec(source, wanted), _threshold(source, wanted)
-    check_tracking(spec, task)
+    check_elsewhere(spec, task)
     _check_floor(source, spec, threshold)
     pairs = await _pairs(store, source, wanted, model, task)
     async with store.write() as connection:
@@ -130,6 +130,14 @@ async def _pairs(store: Store, source: Job, wanted: ApplySpec, model: Model, tas
         pairs = await mapped_by(store, wanted.mapping_id, wanted.mapping, model, task)
     else:
         pairs = {m: t for m, t in {**source.resolved["pairs"], **wanted.mapping}.items() if t}
+        names = {label.name for label in task.labels}
+        for model_label, task_label in pairs.items():
+            if task_label not in names:
+                raise InvalidRequest(
+                    f"The task no longer has the label {task_label!r}, which job {source.id} gave to {model_label!r}.",
+                    hint=f"Map it to another label, or leave it out: --map {model_label}=",
+                    code="unknown_label",
+                )
     check_pairs(model.card, pairs, task.labels)
     return pairs
 

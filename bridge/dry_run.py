@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -61,21 +61,39 @@ class Preview:
     calls: int | None
 
 
+# What stands on frames, by their numbers.
+Standing = Callable[[Sequence[StoredFrame]], Awaitable[Mapping[int, Sequence[Shape]]]]
+
+
+def standing_here(store: Store, task_id: int) -> Standing:
+    async def shapes_on(frames: Sequence[StoredFrame]) -> Mapping[int, Sequence[Shape]]:
+        async with store.read() as connection:
+            return await shape_rows.get_shapes(connection, task_id, [frame.number for frame in frames])
+
+    return shapes_on
+
+
 async def preview(
-    store: Store, pinned: Pinned, predictor: Predictor, source: FrameSource, frames: int, max_detections: int
+    store: Store,
+    pinned: Pinned,
+    predictor: Predictor,
+    source: FrameSource,
+    standing: Standing,
+    frames: int,
+    max_detections: int,
 ) -> Preview:
     """Try at most ``frames`` frames, evenly spread over those of the job. Raises BridgeError where none would work."""
     spec, total = pinned.spec, pinned.frames
     async with store.read() as connection:
         chosen = await selection_rows.spread_frames(connection, pinned.task.id, spec.frames, frames)
-        known = await shape_rows.get_shapes(connection, pinned.task.id, [frame.number for frame in chosen])
     eyes = viewed(predictor, spec.roi, spec.tiling, pinned.most_views)
     options = PredictOptions(pinned.floor_score, pinned.prompts, max_detections)
     tried = []
     with translated():
+        known = {} if spec.keep_manual_iou is None else await standing(chosen)
         async with aclosing(pictures(source, chosen)) as found:
             async for picture in found:
-                tried.append(await _try(picture, pinned, eyes, options, known[picture[0].number]))
+                tried.append(await _try(picture, pinned, eyes, options, known.get(picture[0].number, ())))
     times = [one.seconds for one in tried if one.error is None]
     per_frame = statistics.median(times) if times else None
     views = sum(count * len(views_of(*size, spec.roi, spec.tiling)) for size, count in pinned.sizes.items())

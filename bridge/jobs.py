@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.base import Report
 from bridge.applying import ApplySpec, create_applied
 from bridge.domain import FrameState, Job, JobState, LedgerRow, TaskLabel, Undone
-from bridge.dry_run import Preview, preview
+from bridge.dry_run import Preview, preview, standing_here
 from bridge.errors import Conflict, translated
 from bridge.job_plan import Progress, RunnerOptions
 from bridge.job_run import JobRun
-from bridge.job_spec import JobSpec
+from bridge.job_spec import FrameSelection, JobSpec
 from bridge.mapping import LabelMatch
 from bridge.owner import is_dead, owner_here
 from bridge.pinning import pin, suggest
@@ -64,7 +65,7 @@ class Jobs:
         Raises InvalidRequest where nothing could come of it: no frame is selected, or no label is mapped.
         """
         if not spec.hold:
-            await self._refresh(spec)
+            await self._refresh(spec.target, spec.frames)
         pinned = await pin(self.store, spec, self.options.floor_score)
         given, task, model = spec.mapping_id, pinned.task, pinned.model
         async with self.store.write() as connection:
@@ -81,28 +82,35 @@ class Jobs:
 
         Raises Conflict while that one is at work, InvalidRequest where its results do not suffice.
         """
+        source = await self.get(job_id)
+        if not source.spec.hold:
+            await self._refresh(source.spec.target, FrameSelection())
         return await create_applied(self.store, job_id, wanted)
 
     async def preview(
         self, spec: JobSpec, *, frames: int = 3, on_download: Callable[[Report], None] = lambda progress: None
     ) -> Preview:
         """What a job would do, tried on some of its frames; nothing is stored. Raises BridgeError as a job would."""
-        await self._refresh(spec)
+        await self._refresh(spec.target, spec.frames)
         pinned = await pin(self.store, spec, self.options.floor_score)
         async with (
             self.registry.predictor(pinned.model, on_download) as predictor,
             self.remotes.source(pinned.task) as source,
         ):
-            return await preview(self.store, pinned, predictor, source, frames, self.options.max_detections)
+            remote = self.remotes.remote(pinned.task)
+            here = standing_here(self.store, spec.target)
+            standing = here if remote is None else partial(remote.standing, pinned.task)
+            most = self.options.max_detections
+            return await preview(self.store, pinned, predictor, source, standing, frames, most)
 
-    async def _refresh(self, spec: JobSpec) -> None:
+    async def _refresh(self, task_id: int, frames: FrameSelection) -> None:
         """What has changed in the tool that a task lives in."""
         async with self.store.read() as connection:
-            task = await task_rows.get_task(connection, spec.target)
+            task = await task_rows.get_task(connection, task_id)
         remote = self.remotes.remote(task)
         if remote is not None:
             with translated():
-                await remote.refresh(task, spec.frames)
+                await remote.refresh(task, frames)
 
     async def get(self, job_id: int) -> Job:
         async with self.store.read() as connection:

@@ -120,25 +120,30 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
             hint="Add frames to the task, or select others.",
             code="no_frames",
         )
-    check_tracking(spec, task)
+    check_elsewhere(spec, task)
     threshold = model.threshold if spec.threshold is None else spec.threshold
     floor = min(floor_score, threshold, *spec.label_thresholds.values())
     return Pinned(spec, task, model, pairs, learned, threshold, floor, sizes, _most_views(spec, sizes), prompts)
 
 
-def check_tracking(spec: JobSpec, task: Task) -> None:
-    """Raises InvalidRequest where shapes are to be linked that another tool keeps, not we."""
-    if spec.track is None or task.remote_kind is None:
+def check_elsewhere(spec: JobSpec, task: Task) -> None:
+    """Raises InvalidRequest where the tool that a task lives in has no room for what is wanted."""
+    if task.remote_kind is None:
         return
-    if task.remote_kind == KIND:
-        why, hint = "Label Studio has no tracks on images", "Leave track out."
-    else:
-        why = "jobs on tasks in CVAT write shapes, not tracks"
-        hint = (
-            "Leave track out; or make a task of the video or images here, export it as cvat-video, and upload that "
-            "to the task in CVAT as annotations."
+    if spec.keep_manual_iou is not None and task.remote_kind == KIND and not spec.hold:
+        raise InvalidRequest(
+            "keep_manual_iou is not for Label Studio: predictions stand beside what people drew.",
+            hint="Leave it out; unannotated tasks alone are taken with frames.only.",
         )
-    raise InvalidRequest(f"Its shapes cannot be linked into tracks: {why}.", hint=hint, code="no_tracks")
+    if spec.track is not None:
+        why, hint = "Label Studio has no tracks on images", "Leave track out."
+        if task.remote_kind != KIND:
+            why = "jobs on tasks in CVAT write shapes, not tracks"
+            hint = (
+                "Leave track out; or make a task of the video or images here, export it as cvat-video, and upload "
+                "that to the task in CVAT as annotations."
+            )
+        raise InvalidRequest(f"Its shapes cannot be linked into tracks: {why}.", hint=hint, code="no_tracks")
 
 
 def _most_views(spec: JobSpec, sizes: Mapping[tuple[int, int], int]) -> int:

@@ -6,14 +6,14 @@ A task whose ``remote_kind`` is None has its frames and shapes here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from adapters.network import HttpPolicy
-from bridge.domain import Job, Task, Undone
+from bridge.domain import Job, Shape, StoredFrame, Task, Undone
 from bridge.errors import InvalidRequest, translated
 from bridge.job_spec import FrameSelection, JobSpec
 from bridge.patience import Patience
@@ -87,6 +87,10 @@ class Remote(Protocol):
     async def refresh(self, task: Task, frames: FrameSelection) -> None:
         """Before a job is made: take over what changed there, such as labels, and frames that were deleted or (where
         ``frames`` asks for those without annotations) annotated since."""
+        ...
+
+    async def standing(self, task: Task, frames: Sequence[StoredFrame]) -> Mapping[int, Sequence[Shape]]:
+        """By frame number, the shapes there that a job's ``keep_manual_iou`` has to do with."""
         ...
 
     async def undo(self, task: Task, job: Job) -> Undone:

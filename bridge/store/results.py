@@ -11,8 +11,10 @@ from bridge.store.tables import frames, jobs, results
 
 
 def frames_with_results(job_id: int) -> sa.Select[tuple[int]]:
-    """A query for the numbers of the frames of which a job has left a result."""
-    return sa.select(results.c.frame.label("number")).where(results.c.job_id == job_id)
+    """A query for the numbers of the frames of which a job has left a result, without those deleted elsewhere since."""
+    query = sa.select(results.c.frame.label("number")).join(jobs, jobs.c.id == results.c.job_id)
+    query = query.join(frames, (frames.c.task_id == jobs.c.task_id) & (frames.c.number == results.c.frame))
+    return query.where(results.c.job_id == job_id, frames.c.remote_state.is_distinct_from("deleted"))
 
 
 async def results_of(connection: AsyncConnection, job_id: int, names: Sequence[str]) -> dict[str, bytes]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 from adapters.network import HttpPolicy
-from bridge.domain import Intent, Job, NewFrame, Task, Undone
+from bridge.domain import Intent, Job, NewFrame, Shape, StoredFrame, Task, Undone
 from bridge.errors import Forbidden, InvalidRequest, NotFound, RemoteRefused
 from bridge.job_spec import FrameSelection
 from bridge.patience import Patience
@@ -19,7 +20,8 @@ from bridge.remotes.cvat.addresses import Address, parse_address
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Data, Labels, RemoteJob, data_of, jobs_of, labels_of
 from bridge.remotes.cvat.frames import CvatFrames
-from bridge.remotes.cvat.sink import CvatSink
+from bridge.remotes.cvat.shapes import from_body
+from bridge.remotes.cvat.sink import CvatSink, Standing
 from bridge.remotes.cvat.undo import CvatUndo
 from bridge.remotes.cvat.writes import Place, Writes
 from bridge.sinks.sink import Sink
@@ -109,6 +111,21 @@ class Cvat:
         states = {frame.number: _state(frame, annotated) for frame in data.frames if frame.number is not None}
         async with self.access.store.write() as connection:
             await remote_rows.set_frame_states(connection, task.id, states)
+
+    async def standing(self, task: Task, frames: Sequence[StoredFrame]) -> Mapping[int, Sequence[Shape]]:
+        address = address_of(task)
+        found = defaultdict[int, list[Shape]](list)
+        async with self._client(address, Patience(10.0)) as client:
+            labels = Labels(labels_of(await client.pages("/api/labels", f"task {address.task}", task_id=address.task)))
+            for job in await _jobs(client, address):
+                within = [frame for frame in frames if job.start <= frame.number <= job.stop]
+                if not within:
+                    continue
+                there = Standing.of(await client.annotations(job.id), whole=True)
+                for frame in within:
+                    size = (frame.width, frame.height)
+                    found[frame.number] += [from_body(body, size, labels) for body in there.on(frame.number, labels)]
+        return found
 
     async def undo(self, task: Task, job: Job) -> Undone:
         address = address_of(task)

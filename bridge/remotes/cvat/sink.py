@@ -16,6 +16,7 @@ from bridge.remotes import Writing
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels, RemoteJob, labels_of
 from bridge.remotes.cvat.shapes import AUTO, Body, Size, from_body, is_tag, to_body
+from bridge.remotes.cvat.tracks import Track
 from bridge.remotes.cvat.writes import KINDS, Place, Writes, unchanged
 from bridge.sinks.sink import FinishedFrame, Written
 from bridge.store import Store, leases, ledger, remote_shapes
@@ -34,7 +35,7 @@ class Standing:
     """What stands in a CVAT job: by frame, and the highest numbers so far."""
 
     by_frame: Mapping[int, Sequence[Body]]
-    tracks: Mapping[int, Sequence[Body]]  # the shapes of tracks, on the frames on which somebody placed them
+    tracks: Sequence[Track]
     after: dict[str, int]
     group: int
 
@@ -42,19 +43,20 @@ class Standing:
     def of(cls, answer: Mapping[str, Sequence[Body]], *, whole: bool) -> Standing:
         """``whole``: with the annotations themselves."""
         by_frame: dict[int, list[Body]] = defaultdict(list)
-        tracks: dict[int, list[Body]] = defaultdict(list)
         after = {kind: max((body.get("id") or 0 for body in answer[kind]), default=0) for kind in KINDS}
         everything = [body for kind in (*KINDS, "tracks") for body in answer[kind]]
         group = max((body.get("group") or 0 for body in everything), default=0)
         if whole:
             for body in (body for kind in KINDS for body in answer[kind]):
                 by_frame[body.get("frame", -1)].append(body)
-            for track in answer["tracks"]:
-                for placed in track.get("shapes") or ():
-                    if not placed.get("outside"):
-                        common = {"label_id": track.get("label_id"), "source": track.get("source")}
-                        tracks[placed.get("frame", -1)].append({**placed, **common})
+        tracks = [Track.of(body) for body in answer["tracks"]] if whole else []
         return cls(by_frame, tracks, after, group)
+
+    def on(self, frame: int, labels: Labels) -> list[Body]:
+        """All that stands on a frame and has a label of the task; of tracks where they are then."""
+        shown = (track.on(frame) for track in self.tracks)
+        bodies = (*self.by_frame.get(frame, ()), *(body for body in shown if body is not None))
+        return [body for body in bodies if body.get("label_id") in labels.names]
 
 
 @dataclass(slots=True)
@@ -176,7 +178,7 @@ class CvatSink:
         for frame in frames:
             number = frame.outcome.frame
             there = standing.by_frame.get(number, ())
-            bodies = self._bodies(frame, there, standing)
+            bodies = self._bodies(frame, standing)
             goes = [body for body in there if self._goes(body, frame.size)]
             if not bodies and not goes:
                 continue
@@ -217,11 +219,10 @@ class CvatSink:
             intents.append(NewIntent(str(part), (), body))
         return intents
 
-    def _bodies(self, frame: FinishedFrame, there: Sequence[Body], standing: Standing) -> list[Body]:
+    def _bodies(self, frame: FinishedFrame, standing: Standing) -> list[Body]:
         shapes, iou = frame.shapes, self.writing.spec.keep_manual_iou
         if iou is not None:
-            placed = (*there, *standing.tracks.get(frame.outcome.frame, ()))
-            known = [body for body in placed if body.get("label_id") in self.labels.names]
+            known = standing.on(frame.outcome.frame, self.labels)
             stay = [body for body in known if not self._goes(body, frame.size)]
             people = people_made([from_body(body, frame.size, self.labels) for body in stay])
             shapes = beside(shapes, people, iou, frame.size)

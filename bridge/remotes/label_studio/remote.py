@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ import structlog
 
 from adapters.errors import AccessDenied, ModelNotFound
 from adapters.network import HttpPolicy
-from bridge.domain import Job, Task, Undone
-from bridge.errors import Conflict, InvalidRequest, translated
+from bridge.domain import Job, Shape, StoredFrame, Task, Undone
+from bridge.errors import Conflict, translated
 from bridge.job_spec import FrameSelection
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
@@ -165,11 +165,6 @@ class LabelStudioRemote:
     @asynccontextmanager
     async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
         """See ``Remote``."""
-        if writing.spec.keep_manual_iou is not None:
-            raise InvalidRequest(
-                "keep_manual_iou is not for Label Studio: predictions stand beside what people drew.",
-                hint="Leave it out; unannotated tasks alone are taken with frames.only.",
-            )
         address = address_of(writing.task)
         async with self.studio(address, writing.task.id) as studio:
             project = await patience.ask("Label Studio", lambda: self._project(studio, address))
@@ -201,6 +196,9 @@ class LabelStudioRemote:
             name = str(job.resolved.get("profile") or model.name)
             version = version_of(name, model, job.resolved["threshold"], job.resolved["pairs"], config, job.spec)
         return Naming(version, job.id)
+
+    async def standing(self, task: Task, frames: Sequence[StoredFrame]) -> Mapping[int, Sequence[Shape]]:
+        return {}  # predictions stand beside what people drew
 
     async def undo(self, task: Task, job: Job) -> Undone:
         """See ``Remote``: first there, then here; both can be done again."""

@@ -12,7 +12,7 @@ import pytest
 from adapters.base import Detections
 from adapters.frame import Frame
 from bridge import linking
-from bridge.applying import ApplySpec
+from bridge.applying import ApplySpec, create_applied
 from bridge.domain import NewFrame
 from bridge.errors import InvalidRequest
 from bridge.job_spec import JobSpec, Tracking
@@ -212,7 +212,7 @@ async def test_a_task_that_lives_elsewhere_has_no_tracks_here(made: World, kind:
     job = await made.run()
     await made.change("UPDATE tasks SET remote_kind = :kind, remote_ref = 'x'", kind=kind)
     spec = JobSpec(target=made.task.id, model_id=made.model.id, track=Tracking())
-    for attempt in (pin(made.store, spec, 0.05), made.jobs.apply(job.id, ApplySpec(track=Tracking()))):
+    for attempt in (pin(made.store, spec, 0.05), create_applied(made.store, job.id, ApplySpec(track=Tracking()))):
         with pytest.raises(InvalidRequest, match=why) as caught:
             await attempt
         assert caught.value.code == "no_tracks"

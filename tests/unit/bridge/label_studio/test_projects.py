@@ -141,9 +141,10 @@ async def test_a_job_and_the_backend_call_their_predictions_the_same(house: Hous
 
 async def test_what_label_studio_cannot_do_is_refused(house: House) -> None:
     house.studio.project(STREET, 1)
-    job = await house.create(await house.open(), keep_manual_iou=0.5)
-    with pytest.raises(BridgeError, match="keep_manual_iou"):
-        await house.service.jobs.run(job.id)
+    task = await house.open()
+    for values, why in (({"keep_manual_iou": 0.5}, "keep_manual_iou"), ({"track": {}}, "no tracks on images")):
+        with pytest.raises(BridgeError, match=why):
+            await house.create(task, **values)
 
 
 async def test_earlier_predictions_go_after_the_new_ones_have_come_and_undo_brings_them_back(house: House) -> None:

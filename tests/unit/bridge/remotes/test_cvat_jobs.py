@@ -14,9 +14,10 @@ from adapters.frame import Frame
 from bridge.applying import ApplySpec
 from bridge.domain import JobState
 from bridge.errors import BridgeError
+from bridge.job_spec import JobSpec
 from tests.servers.cvat import CvatServer, CvatTask, Json, Refusal, images_task, label
 from tests.unit.bridge.remotes.cvat_world import CAR, LABELS, CvatWorld, cvat_world, manual, use_cvat, without_ids
-from tests.unit.bridge.world import OPTIONS, FakePredictor
+from tests.unit.bridge.world import OPTIONS, FakePredictor, detections
 
 
 def put(remote: CvatTask, *bodies: Json, first: int = 1) -> None:
@@ -193,9 +194,38 @@ async def test_new_shapes_on_what_people_made_do_not_come(tmp_path: Path, monkey
     remote = images_task(42, 10, LABELS)
     put(remote, *(manual(i, points=[0.0, 0.0, 64.0, 48.0]) for i in range(10)))
     async with cvat_world(tmp_path, monkeypatch, remote) as made:
+        spec = JobSpec(target=made.task.id, model_id=made.made.model.id, threshold=0)
+        tried = await made.made.jobs.preview(spec, frames=10)
+        assert sum(tried.counts.values()) == sum(len(detections(name)) for name in remote.names)
+        beside = await made.made.jobs.preview(spec.model_copy(update={"keep_manual_iou": 0.01}), frames=10)
+        assert beside.counts == {}
+        assert [frame.error for frame in beside.frames] == [None] * 10
         job = await made.run(keep_manual_iou=0.01)
         assert (job.frames_done, job.shapes_created) == (10, 0)
         assert len(remote.annotations) == 10
+
+
+async def test_new_shapes_do_not_come_on_tracks_either_between_the_frames_where_a_person_placed_them(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    def placed(frame: int, *points: float, outside: bool = False) -> Json:
+        return {"type": "rectangle", "frame": frame, "points": list(points), "outside": outside, "rotation": 0.0}
+
+    def track(*shapes: Json) -> Json:
+        return {"id": 1, "label_id": CAR, "frame": 0, "source": "manual", "group": 0, "shapes": list(shapes)}
+
+    remote = images_task(42, 20, LABELS)
+    # The model sees something at 0 to 40 on every other frame; the first track is there only on its way.
+    moving = track(placed(2, -100, 0, -36, 48), placed(12, 100, 0, 164, 48), placed(15, 100, 0, 164, 48, outside=True))
+    staying = track(placed(16, 0, 0, 64, 48))
+    remote.jobs[0].tracks += [moving, staying]
+    async with cvat_world(tmp_path, monkeypatch, remote) as made:
+        job = await made.run(keep_manual_iou=0.01)
+        assert job.frames_done == 20
+        found = {frame for frame, name in enumerate(remote.names) if len(detections(name))}
+        hidden = set(made.automatic()) ^ found
+        assert {frame for frame in (7, 16, 17, 18, 19) if frame in found} <= hidden
+        assert not hidden & {0, 1, 2, 12, 13, 14, 15}
 
 
 async def test_an_earlier_jobs_results_are_applied_anew(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
@@ -207,6 +237,23 @@ async def test_an_earlier_jobs_results_are_applied_anew(tmp_path: Path, monkeypa
         assert job.state is JobState.SUCCEEDED
         assert made.automatic().total() == job.shapes_created < first.shapes_created
         assert len([each for each in made.cvat.seen if each.path.endswith("/data")]) == chunks
+
+
+async def test_what_cvat_has_deleted_or_renamed_since_is_known_when_results_are_applied(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    async with cvat_world(tmp_path, monkeypatch, images_task(42, 10, [dict(each) for each in LABELS])) as made:
+        first = await made.run()
+        made.remote.deleted = [3, 4]
+        job = await made.made.jobs.apply(first.id, ApplySpec())
+        assert [row.frame for row in await made.made.jobs.ledger(job.id, most=99)] == [0, 1, 2, *range(5, 10)]
+        await made.made.jobs.cancel(job.id)
+        await made.made.jobs.undo(first.id)
+        made.remote.labels[0]["name"] = "vehicle"
+        with pytest.raises(BridgeError, match="no longer has the label 'car', which job 1 gave to 'car'"):
+            await made.made.jobs.apply(first.id, ApplySpec())
+        again = await made.made.jobs.apply(first.id, ApplySpec(mapping={"car": "vehicle"}))
+        assert again.resolved["pairs"]["car"] == "vehicle"
 
 
 async def _ends(made: CvatWorld, **values: object) -> str:
