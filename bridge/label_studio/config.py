@@ -27,6 +27,7 @@ SHAPE_OF: Mapping[str, str] = {
     "choices": "tag",
 }
 _VARIABLE = re.compile(r"\$[^,\s]+")
+_REPEATED = "{{"  # a Repeater's index, as in image_{{idx}}
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")  # lxml takes no text that names an encoding
 
 
@@ -156,7 +157,11 @@ def _described(controls: list[Any], objects: list[Any]) -> LabelConfig:
         if str(tag.tag).lower() != "image":
             continue
         value = str(tag.value or "")
-        if tag.attr.get("valueList") or not _VARIABLE.fullmatch(value):
+        if _REPEATED in tag.name + value:
+            left_out.append(
+                f"Image {tag.name!r} stands in a Repeater, so how many there are differs from task to task."
+            )
+        elif tag.attr.get("valueList") or not _VARIABLE.fullmatch(value):
             left_out.append(f"Image {tag.name!r} is not one variable such as $image, so its picture is not known.")
         else:
             images[tag.name] = ImageTag(tag.name, value[1:])
@@ -181,7 +186,7 @@ def _unanswerable(tag: Any) -> str | None:
         return "is of a kind that is not answered" if kind.startswith(drawing) else ""
     if tag.dynamic_value:
         return "takes its labels from each task, which are not known beforehand"
-    if tag.attr.get("perRegion") == "true" or tag.attr.get("perItem") == "true":
+    if any(str(tag.attr.get(name, "")).lower() == "true" for name in ("perRegion", "perItem")):
         return "asks about single regions, not about the image"
     if str(tag.attr.get("allowNested", "")).lower() == "true":
         return "has nested choices"

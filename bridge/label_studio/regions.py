@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cv2
+import numpy as np
+
 from adapters.base import Mask
 from bridge.domain import Shape
 from bridge.label_studio.brush import brush_rle
@@ -22,6 +25,7 @@ from bridge.shapes import rectangle_corners
 Region = dict[str, Any]
 Size = tuple[int, int]  # width, height
 
+NEARLY = "Turned by {:.4g} degrees: the box around what is seen, for no corner that could say it lies in the image."
 POINT_WIDTH = 0.5  # of a key point as it is drawn, in percent
 _DIGITS = 4  # a hundredth of a pixel in a picture of 10,000
 _ID_BYTES = 6
@@ -35,6 +39,8 @@ _PREFERENCE: Mapping[str, Sequence[str]] = {
     "points": ("points", "tag"),
     "tag": ("tag",),
 }
+# Of a turned rectangle that percents of the picture cannot say: its outline says it, a rectangle only nearly.
+_UNANCHORED = ("polygon", "mask", "rectangle", "ellipse", "points", "tag")
 
 
 def prediction(
@@ -81,7 +87,7 @@ def to_regions(shapes: Iterable[Shape], config: LabelConfig, image: ImageTag, si
                 points = next((c for c in controls if c.name == skeletons[shape.label].name), None)
                 regions += _joints(shape, points, size) if points is not None else []
             continue
-        holder = _holder(shape, controls)
+        holder = _holder(shape, controls, size)
         if holder is None:
             continue
         if holder.shape == "tag":
@@ -89,16 +95,21 @@ def to_regions(shapes: Iterable[Shape], config: LabelConfig, image: ImageTag, si
             continue
         for part in _as_type(shape, holder.shape, size):
             value = _VALUES[holder.shape](part, size)
-            regions.append(_region(holder, shape.label, value, shape.score, size))
+            region = _region(holder, shape.label, value, shape.score, size)
+            if holder.shape == "rectangle" and _anchored(part, size) is None:
+                region["meta"] = {"text": [NEARLY.format(part.rotation % 360)]}  # Label Studio shows it with the region
+            regions.append(region)
     for control in controls:
         if control.name in chosen:
             regions.append(_choices(control, chosen[control.name]))
     return regions
 
 
-def _holder(shape: Shape, controls: Sequence[Control]) -> Control | None:
+def _holder(shape: Shape, controls: Sequence[Control], size: Size) -> Control | None:
     """The control that holds a shape best."""
     kinds = _PREFERENCE.get(shape.type, ())
+    if shape.type == "rectangle" and _anchored(shape, size) is None:
+        kinds = _UNANCHORED
     holders = [control for control in controls if shape.label in control.labels and control.shape in kinds]
     return min(holders, key=lambda control: kinds.index(control.shape), default=None)
 
@@ -171,8 +182,9 @@ def _outlines(shape: Shape, size: Size) -> list[Sequence[float]]:
         return list(mask_to_polygons(_mask(shape, size)))
     if shape.type == "polygon":
         return [shape.points]
-    rotation = shape.rotation if shape.type == "rectangle" else 0.0
-    return [rectangle_corners(_box(shape, size), rotation)]
+    if shape.type == "rectangle" and shape.rotation % 360:
+        return [_seen(shape, size)]
+    return [rectangle_corners(_box(shape, size), 0.0)]
 
 
 def _box(shape: Shape, size: Size) -> tuple[float, float, float, float]:
@@ -197,12 +209,11 @@ def percent(value: float, whole: float) -> float:
 
 
 def _rectangle(shape: Shape, size: Size) -> Region:
-    """Label Studio turns a rectangle clockwise around its own top left corner, CVAT around its centre."""
-    if shape.rotation % 360:
-        for turned in _turned(shape, size):
-            if all(0 <= turned[side] <= 100 for side in ("x", "y", "width", "height")):
-                return turned
-    corners = rectangle_corners(shape.points, shape.rotation)
+    """As it is where that can be said, else the box around what is seen of it."""
+    anchored = _anchored(shape, size)
+    if anchored is not None and anchored["rotation"]:
+        return anchored
+    corners = _seen(shape, size)
     left, right = percent(min(corners[::2]), size[0]), percent(max(corners[::2]), size[0])
     top, bottom = percent(min(corners[1::2]), size[1]), percent(max(corners[1::2]), size[1])
     return {
@@ -212,6 +223,24 @@ def _rectangle(shape: Shape, size: Size) -> Region:
         "height": round(bottom - top, _DIGITS),
         "rotation": 0,
     }
+
+
+def _anchored(shape: Shape, size: Size) -> Region | None:
+    """Label Studio turns a rectangle clockwise around its own top left corner, CVAT around its centre: so it needs a
+    corner within the picture, and sides no longer than the picture's. An upright one is always cut to fit."""
+    if not shape.rotation % 360:
+        return {"rotation": 0}
+    able = (t for t in _turned(shape, size) if all(0 <= t[side] <= 100 for side in ("x", "y", "width", "height")))
+    return next(able, None)
+
+
+def _seen(shape: Shape, size: Size) -> Sequence[float]:
+    """The corners of the part of a rectangle that lies within the picture; its own where none does."""
+    corners = rectangle_corners(_box(shape, size), shape.rotation)
+    width, height = size
+    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    area, points = cv2.intersectConvexConvex(np.reshape(corners, (4, 2)).astype(np.float32), picture)
+    return corners if area <= 0 or points is None else [float(number) for number in points.ravel()]
 
 
 def _turned(shape: Shape, size: Size) -> list[Region]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -142,3 +143,26 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 def _fields(card: object) -> dict[str, object]:
     return {name: getattr(card, name) for name in type(card).__dataclass_fields__}
+
+
+def test_what_differs_from_task_to_task_is_said() -> None:
+    config = read_config(
+        '<View><Repeater on="$pages" indexFlag="{{idx}}"><Image name="page_{{idx}}" value="$pages[{{idx}}].url"/>'
+        '<RectangleLabels name="box_{{idx}}" toName="page_{{idx}}"><Label value="Car"/></RectangleLabels></Repeater>'
+        '<Image name="i" value="$i"/><Choices name="each" toName="i" perRegion="True"><Choice value="x"/></Choices>'
+        "</View>"
+    )
+    assert not config.controls
+    assert "stands in a Repeater" in config.left_out[0]
+    assert "single regions" in config.left_out[-1]
+
+
+@pytest.mark.parametrize(
+    "value", ["A &amp; B", "&lt;x&gt;", "&#x1F600;", "  a  b ", "q&quot;q", "x=y", "&#10;", "汽车"]
+)
+def test_odd_labels_are_kept_letter_by_letter(value: str) -> None:
+    xml = STREET.replace('value="Car"', f'value="{value}"')
+    (control,) = read_config(xml).controls
+    shown = ElementTree.fromstring(f'<a value="{value}"/>').get("value")
+    assert list(control.labels) == [shown, "Person"]
+    assert control.labels[shown] == shown

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from label_studio_sdk.converter.brush import decode_rle, mask2rle
 from label_studio_sdk.label_interface import LabelInterface
 
@@ -70,10 +71,33 @@ def test_a_turned_rectangle_lies_where_it_was(rotation: float) -> None:
     assert all(min(math.dist(one, other) for other in expected) < 0.2 for one in found)
 
 
-def test_a_turned_rectangle_that_percents_cannot_say_becomes_its_box() -> None:
-    (region,) = regions(Shape("Car", "rectangle", (-20, -20, 220, 120), rotation=45))
+def test_a_turned_rectangle_that_percents_cannot_say_goes_where_its_outline_can_be_said() -> None:
+    """A bar across the picture, of which no corner is seen."""
+    bar = Shape("Car", "rectangle", (-20, 40, 220, 60), rotation=30)
+    (region,) = regions(bar)
+    assert region["type"] == "polygonlabels"
+    assert "meta" not in region
+    drawn, expected = (np.zeros((100, 200), np.uint8) for _ in range(2))
+    points = np.array(region["value"]["points"]) * [2, 1]
+    cv2.fillPoly(drawn, [np.round(points).astype(np.int32)], 1)
+    cv2.fillPoly(expected, [np.round(cv2.boxPoints(((100, 50), (240, 20), 30))).astype(np.int32)], 1)
+    assert (drawn != expected).sum() < 0.05 * expected.sum()
+
+
+@pytest.mark.parametrize(
+    ("box", "rotation", "around"),
+    [((-20, -20, 220, 120), 45, (0, 0, 100, 100)), ((-60, 45, 260, 55), 45, (21.4645, 0, 57.071, 100))],
+)
+def test_where_no_outline_can_be_said_the_region_says_that_it_is_nearly_so(
+    box: tuple[float, ...], rotation: float, around: tuple[float, ...]
+) -> None:
+    (region,) = regions(Shape("Car", "rectangle", box, rotation=rotation), image=1)
     value = region["value"]
-    assert (value["x"], value["y"], value["width"], value["height"], value["rotation"]) == (0, 0, 100, 100, 0)
+    assert tuple(value[side] for side in ("x", "y", "width", "height")) == pytest.approx(around, abs=0.01)
+    assert value["rotation"] == 0
+    assert f"Turned by {rotation} degrees" in region["meta"]["text"][0]
+    (upright,) = regions(Shape("Car", "rectangle", (-20, 40, 220, 60)), image=1)
+    assert "meta" not in upright
 
 
 def test_a_shape_goes_to_the_control_that_holds_it_best() -> None:
@@ -172,6 +196,26 @@ shapes = st.one_of(
         st.lists(numbers, min_size=6, max_size=12).filter(lambda p: len(p) % 2 == 0).map(tuple),
     ),
     st.builds(Shape, st.sampled_from(["good", "bad", "night", "indoor"]), st.just("tag"), score=st.floats(0, 1)),
+    st.builds(
+        Shape,
+        st.sampled_from(["Car", "Road", "Nose", "A person"]),
+        st.just("ellipse"),
+        st.tuples(numbers, numbers, st.floats(0.1, 300), st.floats(0.1, 300)),
+        rotation=st.floats(0, 360, exclude_max=True),
+    ),
+    st.builds(Shape, st.sampled_from(["Nose", "Left Eye"]), st.just("points"), st.tuples(numbers, numbers)),
+    st.builds(
+        Shape,
+        st.just("kp"),
+        st.just("skeleton"),
+        st.tuples(numbers, numbers, st.sampled_from([0, 1, 2]), numbers, numbers, st.sampled_from([0, 1, 2])),
+    ),
+    st.builds(
+        lambda label, bits, score: Shape(label, "mask", rle=mask(bits), score=score),
+        st.sampled_from(["Road", "Car", "A person", "Nose"]),
+        arrays(np.uint8, (SIZE[1], SIZE[0]), elements=st.integers(0, 1), fill=st.just(0)),
+        st.floats(0, 1),
+    ),
 )
 
 
@@ -191,7 +235,10 @@ def test_whatever_a_model_finds_label_studio_can_draw(found: list[Shape]) -> Non
         percents = [value[key] for key in ("x", "y", "width", "height") if key in value]
         percents += [number for point in value.get("points", ()) for number in point]
         assert all(0 <= number <= 100 for number in percents)
-        if value.get("rotation") == 0:
+        if value.get("rotation") == 0 and "width" in value:
             assert value["x"] + value["width"] <= 100.0001
-    reader = LabelInterface(EVERYTHING)
-    assert not result or reader.validate_prediction({**answer, "model_version": "v1"}) is not False
+            assert value["y"] + value["height"] <= 100.0001
+        if control.kind == "brushlabels":
+            assert len(value["rle"]) > 4
+            assert set(np.unique(np.reshape(decode_rle(value["rle"]), (SIZE[1], SIZE[0], 4)))) <= {0, 255}
+    assert LabelInterface(EVERYTHING).validate_prediction(answer, return_errors=True) == []
