@@ -56,7 +56,7 @@ def looked_at(shapes: Sequence[Shape], roi: Region | None, size: Size) -> list[S
 def _center(shape: Shape, size: Size) -> tuple[float, float]:
     """Outside of every frame where a shape has no place."""
     box = _box(shape, size)
-    if box is None and shape.points and shape.type != "skeleton":  # points, and lines of another tool
+    if box is None and len(shape.points) > 1 and shape.type != "skeleton":  # points, and lines of another tool
         xs, ys = shape.points[::2], shape.points[1::2]
         box = min(xs), min(ys), max(xs), max(ys)
     return (-1.0, -1.0) if box is None else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
