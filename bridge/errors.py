@@ -91,11 +91,16 @@ class RemoteRefused(predictor.PredictorError):
         self.http_status = http_status
 
 
+class TargetLost(predictor.PredictorError):
+    """Another job has taken over writing to the same target, because this one gave no sign for too long."""
+
+
 # First match counts, so the narrow classes stand before the wide ones.
 PREDICTOR_STATUS: tuple[tuple[type[predictor.PredictorError], int, str], ...] = (
     (predictor.InvalidReference, 400, "invalid_reference"),
     (RemoteGone, 404, "remote_not_found"),
     (RemoteRefused, 422, "remote_refused"),
+    (TargetLost, 409, "target_lost"),
     (predictor.ModelNotFound, 404, "model_not_found"),
     (predictor.AccessDenied, 403, "access_denied"),
     (predictor.Unsupported, 422, "unsupported_model"),

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from adapters.network import HttpPolicy
+from bridge.errors import InvalidRequest
 from bridge.settings import Settings
+from bridge.web_address import web_address
+
+# Service -> where its address is set.
+_SET_BY = {
+    "huggingface": "[huggingface] endpoint, or HF_ENDPOINT,",
+    "huggingface-router": "[huggingface] router",
+    "roboflow": "[roboflow] api",
+    "roboflow-inference": "[roboflow] inference",
+    "label-studio": "[label_studio] url, or LABEL_STUDIO_URL,",
+    "cvat": "[cvat] url, or CVAT_URL,",
+}
 
 
 def endpoints(settings: Settings) -> dict[str, str]:
@@ -21,6 +31,16 @@ def endpoints(settings: Settings) -> dict[str, str]:
 
 
 def http_policy(settings: Settings) -> HttpPolicy:
-    """The allowed hosts, and those of the endpoints: what the operator configured is trusted."""
-    configured = (urlsplit(url).netloc.rpartition("@")[2] for url in endpoints(settings).values())
+    """The allowed hosts, and those of the endpoints: what the operator configured is trusted.
+
+    Raises InvalidRequest where one of them is no address.
+    """
+    configured = []
+    for service, url in endpoints(settings).items():
+        parts = web_address(url) if url else None
+        if url and parts is None:
+            raise InvalidRequest(
+                f"The setting {_SET_BY[service]} is no address.", hint="For example: https://host.example:8080"
+            )
+        configured += [] if parts is None else [parts.netloc.rpartition("@")[2]]
     return HttpPolicy(frozenset(host.lower() for host in (*settings.network.allowed_hosts, *configured) if host))

@@ -40,7 +40,7 @@ class Patience:
             stop=self._enough,
             wait=_wait,
             sleep=self.sleep,
-            before_sleep=lambda state: self._tell(who, state),
+            before_sleep=lambda state: self.tell(who, _reason(state)),
             reraise=True,
         ):
             with attempt:
@@ -58,13 +58,16 @@ class Patience:
     def _enough(self, state: tenacity.RetryCallState) -> bool:
         return self.ending.is_set() or (state.seconds_since_start or 0.0) >= self.seconds
 
-    def _tell(self, who: str, state: tenacity.RetryCallState) -> None:
+    def tell(self, who: str, reason: str) -> None:
         """Say each reason once, such as a model that is loading at its host: some come back for hours."""
-        error = state.outcome.exception() if state.outcome else None
-        reason = error.message if isinstance(error, PredictorError) else ""
         if (who, reason) not in self._told:
             self._told.add((who, reason))
             log.warning("waiting", who=who, reason=reason)
+
+
+def _reason(state: tenacity.RetryCallState) -> str:
+    error = state.outcome.exception() if state.outcome else None
+    return error.message if isinstance(error, PredictorError) else ""
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

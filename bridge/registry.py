@@ -31,6 +31,7 @@ from bridge.secrets import SecretBox
 from bridge.store import Store
 from bridge.store import models as rows
 from bridge.turns import Turns
+from bridge.web_address import account_host
 
 M = TypeVar("M", bound=OpenModel)
 
@@ -185,7 +186,7 @@ class Registry:
                 "A key for model files belongs to one host, or anybody's address would be sent it.",
                 hint="Name the host: --host models.example.com",
             )
-        token = await asyncio.to_thread(self.secrets.encrypt, SecretStr(secret))
+        token, host = await asyncio.to_thread(self.secrets.encrypt, SecretStr(secret)), account_host(host)
         async with self.store.write() as connection:
             return await rows.put_connection(connection, kind, host, token)
 

@@ -342,6 +342,11 @@ class Runner:
                 self._stop(error)
             if self._written >= ENOUGH_TO_JUDGE:
                 self._judge(self._failed, self._written)
+        if not broken:
+            try:
+                await self.sink.flush()
+            except PredictorError as error:
+                self._stop(error)
 
     def _count(self, written: Written) -> None:
         self._written += written.done + written.failed

@@ -41,6 +41,7 @@ def annotate_remote(
         from bridge.cli.progress import run_job  # noqa: PLC0415
         from bridge.cli.references import named_or_added  # noqa: PLC0415
 
+        await service.jobs.remotes.reading_or_refused(address)  # before a model is fetched for it
         chosen = await named_or_added(service, model)
         done: list[_Annotated] = []
         for task in await service.jobs.remotes.find_or_add(address):

@@ -132,12 +132,11 @@ def check(
 
     async def work(service: App) -> list[Finding]:
         from bridge.ml_backend.checking import Check  # noqa: PLC0415
-        from bridge.remotes.label_studio.address import is_project, parse_project  # noqa: PLC0415
+        from bridge.remotes.label_studio.address import is_project, parse_project, parse_server  # noqa: PLC0415
 
-        base, project = (url or service.settings.label_studio.base_url).rstrip("/"), None
-        if is_project(base):
-            address = parse_project(base)
-            base, project = address.base, address.project
+        text = url or service.settings.label_studio.base_url
+        base = parse_server(text) if text else ""
+        project = parse_project(text).project if is_project(text) else None
         named = None if model is None else await service.ml_backend.find(model)
         checked = Check(service.jobs.remotes.access, base, project, named)
         return [finding async for finding in checked.run()]

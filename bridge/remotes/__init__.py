@@ -130,14 +130,19 @@ class Remotes:
 
     async def find_or_add(self, url: str) -> list[Task]:
         """The tasks of an address: see ``Remote``. Raises InvalidRequest where it is nobody's."""
+        remote = await self.reading_or_refused(url)
+        with translated():
+            return await remote.find_or_add(url)
+
+    async def reading_or_refused(self, url: str) -> Remote:
+        """As ``reading``. Raises InvalidRequest where the address is nobody's."""
         remote = await self.reading(url)
         if remote is None:
             raise InvalidRequest(
                 f"{url[:200]!r} is no address of a task.",
                 hint="For example: https://cvat.example/tasks/42, or a project's: https://cvat.example/projects/7",
             )
-        with translated():
-            return await remote.find_or_add(url)
+        return remote
 
     def remote(self, task: Task) -> Remote | None:
         return None if task.remote_kind is None else self.of(task.remote_kind)

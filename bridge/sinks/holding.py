@@ -32,3 +32,6 @@ class HoldingSink:
     async def reconcile(self, intents: Sequence[Intent]) -> Written:
         """There are none."""
         return await self.local.reconcile(intents)
+
+    async def flush(self) -> None:
+        """Nothing is put off."""

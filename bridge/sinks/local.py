@@ -67,6 +67,9 @@ class LocalSink:
         """There are none: what comes and what goes is one transaction."""
         return Written()
 
+    async def flush(self) -> None:
+        """Nothing is put off."""
+
     async def _looked_at(self, frames: Sequence[FinishedFrame], roi: Region) -> list[int]:
         """Ids of the shapes on these frames that lie in the region."""
         async with self.store.read() as connection:

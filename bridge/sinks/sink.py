@@ -62,3 +62,7 @@ class Sink(Protocol):
     async def reconcile(self, intents: Sequence[Intent]) -> Written:
         """Bring to an end what an earlier run left half done; raises as ``write``."""
         ...
+
+    async def flush(self) -> None:
+        """At the end of a run that was not broken off: what was put off is done now; raises as ``write``."""
+        ...

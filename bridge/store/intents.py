@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.domain import Intent
 from bridge.store.models import moment
-from bridge.store.tables import intents
+from bridge.store.tables import intents, jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,23 @@ async def put_intents(
 
 
 async def open_intents(
-    connection: AsyncConnection, job_id: int, purpose: Literal["write", "undo"] = "write"
+    connection: AsyncConnection, job_id: int, purpose: Literal["write", "undo"] = "write", *, part: str | None = None
 ) -> list[Intent]:
-    """In the order in which they were put."""
+    """Of all parts, or of one of them, in the order in which they were put."""
     query = sa.select(intents).where(intents.c.job_id == job_id, intents.c.purpose == purpose).order_by(intents.c.id)
+    if part is not None:
+        query = query.where(intents.c.part == part)
+    return [_intent(row) for row in await connection.execute(query)]
+
+
+async def of_other_jobs(connection: AsyncConnection, job_id: int, task_ids: Sequence[int], part: str) -> list[Intent]:
+    """What other jobs on these tasks have left half done in a part, writing or being undone."""
+    query = (
+        sa.select(intents)
+        .join(jobs, jobs.c.id == intents.c.job_id)
+        .where(jobs.c.task_id.in_(task_ids), jobs.c.id != job_id, intents.c.part == part)
+        .order_by(intents.c.id)
+    )
     return [_intent(row) for row in await connection.execute(query)]
 
 
@@ -71,6 +84,12 @@ def _intent(row: sa.Row[Any]) -> Intent:
 async def note_sent(connection: AsyncConnection, intent_id: int) -> None:
     """A request for it is about to be sent: how long that may be at work is counted from now on."""
     await connection.execute(sa.update(intents).where(intents.c.id == intent_id).values(created_at=time.time()))
+
+
+async def change_intent(connection: AsyncConnection, intent_id: int, body: Mapping[str, Any]) -> None:
+    """Its first half has happened, and its frames no longer wait for it: what ``body`` says is left."""
+    values = {"frames": [], "body": json.dumps(body, separators=(",", ":"))}
+    await connection.execute(sa.update(intents).where(intents.c.id == intent_id).values(**values))
 
 
 async def complete_intent(connection: AsyncConnection, intent_id: int) -> None:

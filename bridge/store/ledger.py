@@ -154,10 +154,13 @@ async def drop_results(connection: AsyncConnection, job_id: int, numbers: Sequen
 
 async def done_frames(connection: AsyncConnection, job_id: int, numbers: Sequence[int]) -> set[int]:
     """Those of these frames that are done."""
+    if not numbers:
+        return set()
+    among = job_frames.c.frame.between(min(numbers), max(numbers))  # SQLite bounds the number of parameters
     query = sa.select(job_frames.c.frame).where(
-        job_frames.c.job_id == job_id, job_frames.c.frame.in_(numbers), job_frames.c.state == str(FrameState.DONE)
+        job_frames.c.job_id == job_id, among, job_frames.c.state == str(FrameState.DONE)
     )
-    return set((await connection.execute(query)).scalars())
+    return set((await connection.execute(query)).scalars()) & set(numbers)
 
 
 async def retry_failed(connection: AsyncConnection, job_id: int) -> None:

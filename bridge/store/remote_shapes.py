@@ -49,9 +49,14 @@ async def standing(
     meant = shapes.c.task_id.in_(task_ids) & shapes.c.removed_by.is_(None) & shapes.c.remote.is_not(None)
     if job_id is not None:
         meant &= shapes.c.job_id == job_id
-    if frames is not None:
-        meant &= shapes.c.frame.in_(frames)
-    return await _known(connection, meant)
+    if frames is None:
+        return await _known(connection, meant)
+    if not frames:
+        return []
+    if len(frames) <= 500:  # SQLite bounds the number of parameters
+        return await _known(connection, meant & shapes.c.frame.in_(frames))
+    wanted, among = set(frames), shapes.c.frame.between(min(frames), max(frames))
+    return [known for known in await _known(connection, meant & among) if known.frame in wanted]
 
 
 async def taken_away(connection: AsyncConnection, job_id: int) -> list[KnownShape]:

@@ -206,6 +206,17 @@ intents = sa.Table(
     sa.Column("created_at", _Time, nullable=False),
 )
 
+# Who writes to a target in another tool (a job of CVAT, a project of Label Studio): one run or undoing of one job.
+target_leases = sa.Table(
+    "target_leases",
+    metadata,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("holder", sa.Text, nullable=False),  # this run or undoing, told apart from every other one
+    sa.Column("owner", sa.Text, nullable=False),  # its process
+    sa.Column("lease_until", _Time, nullable=False),
+)
+
 # A task that is a project of Label Studio, as its ML backend calls told of it.
 label_studio_projects = sa.Table(
     "label_studio_projects",

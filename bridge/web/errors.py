@@ -53,6 +53,8 @@ ERROR_CODES: dict[str, str] = {
     "no_account": "No account is stored for the host that a remote task lives at.",
     "remote_not_found": "The tool that a task lives in does not have it any more, or hides it from this account.",
     "remote_refused": "The tool that a task lives in does not take what it was sent.",
+    "target_busy": "Another annotation job writes to the same CVAT job or Label Studio project now.",
+    "target_lost": "Another annotation job took over writing to the same CVAT job or Label Studio project.",
     "not_found": "There is no such thing, or no such route.",
     "model_not_registered": "No model of that name or id is registered.",
     "model_not_found": "The host knows no such model.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from bridge.errors import InvalidRequest
+from bridge.web_address import server_address, web_address
 
 _PATH = re.compile(
     r"(?P<prefix>.*?)/(?P<kind>tasks|projects)/(?P<id>[0-9]{1,18})(?:/jobs/(?P<job>[0-9]{1,18}))?(?:/.*)?"
@@ -48,21 +49,7 @@ def parse_base(text: str) -> str:
     """
     text = text.strip()
     known = parse_address(text)
-    if known is not None:
-        return known.base
-    try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise InvalidRequest("That is no address of a CVAT.", hint="For example: https://cvat.example")
-    if parts.username or parts.password:
-        raise InvalidRequest(
-            "The address holds a user's name or password.",
-            hint=f"Take it out, and store it: hubbridge connection add cvat --host {parts.netloc.rpartition('@')[2]}",
-        )
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    return known.base if known is not None else server_address(text, "a CVAT", "https://cvat.example")
 
 
 def parse_address(text: str) -> Address | None:
@@ -70,13 +57,9 @@ def parse_address(text: str) -> Address | None:
 
     Raises InvalidRequest where it holds a password, which would stand in the shell's history and in our records.
     """
-    try:
-        parts = urlsplit(text.strip())
-        _ = parts.port  # which may be none
-    except ValueError:
-        return None
-    match = _PATH.fullmatch(parts.path)
-    if parts.scheme not in ("http", "https") or not parts.hostname or match is None:
+    parts = web_address(text)
+    match = None if parts is None else _PATH.fullmatch(parts.path)
+    if parts is None or match is None:
         return None
     if parts.username or parts.password:
         raise InvalidRequest(

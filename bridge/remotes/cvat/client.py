@@ -27,6 +27,10 @@ _DRF_TOKEN = re.compile(r"[0-9a-f]{40}")  # of django-rest-framework; personal a
 Action = Literal["create", "delete"]
 
 
+class RemoteFailed(Unavailable):
+    """HTTP 500: CVAT is there, and may fail in the same way whenever it is asked for the same."""
+
+
 class _Caller(HttpCaller):
     """Says in CVAT's terms what it refuses."""
 
@@ -44,7 +48,8 @@ class _Caller(HttpCaller):
             )
         if status in (408, 500, 502, 503, 504):
             why = "is away or being maintained" if status in (502, 503) else "failed on its side"
-            return Unavailable(f"CVAT {why} (HTTP {status}){says}.", retry_after=answer.retry_after)
+            kind = RemoteFailed if status == 500 else Unavailable
+            return kind(f"CVAT {why} (HTTP {status}){says}.", retry_after=answer.retry_after)
         if 300 <= status < 400:
             where = answer.headers.get("Location", "")
             place = urlsplit(where)
@@ -111,8 +116,12 @@ class CvatClient:
 
     async def read(self, path: str, subject: str, **query: object) -> bytes:
         """The bytes of an answer, waited for with patience."""
+        return await self.patience.ask("CVAT", lambda: self.read_once(path, subject, **query))
+
+    async def read_once(self, path: str, subject: str, **query: object) -> bytes:
+        """The bytes of an answer, without patience."""
         sent = {name: str(value) for name, value in query.items()}
-        return await self.patience.ask("CVAT", lambda: self._send(Request(path, "GET", sent, subject=subject)))
+        return await self._send(Request(path, "GET", sent, subject=subject))
 
     async def pages(self, path: str, subject: str, **query: object) -> list[dict[str, Any]]:
         """All entries of a paged list."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.errors import BadOutput
-from bridge.domain import LABEL_TYPES, LabelAttribute, NewFrame, TaskLabel
+from bridge.domain import LABEL_TYPES, LabelAttribute, NewFrame, StoredFrame, TaskLabel
 from bridge.task_labels import INPUT_TYPES, color_of
 
 
@@ -160,6 +160,20 @@ def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob 
     cut = bool(meta.get("start_frame")) or bool(meta.get("frame_filter"))
     as_video = str(task.get("data_original_chunk_type") or "imageset") == "video"
     return Data(size, chunk_size, as_video, cut, found)
+
+
+def first_difference(known: Sequence[StoredFrame], now: Sequence[NewFrame]) -> str | None:
+    """Where the frames that were taken over once and those that CVAT lists now part, in words; None where nowhere."""
+    for old, new in zip(known, now, strict=False):
+        was, is_ = ((each.number, each.name, each.width, each.height) for each in (old, new))
+        if was != is_:
+            return (
+                f"frame {old.number} was {old.name} of {old.width} x {old.height} pixels, and is {new.name} of "
+                f"{new.width} x {new.height}"
+                if old.number == new.number
+                else f"it began with frame {old.number} and begins with frame {new.number}"
+            )
+    return None if len(known) == len(now) else f"there were {len(known)}, and are {len(now)}"
 
 
 _NO_CVAT = "Is the address that of a CVAT of version 2?"

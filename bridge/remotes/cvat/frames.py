@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from adapters.errors import BadFrame
+from adapters.errors import BadFrame, PredictorError
 from adapters.frame import Frame, read_info
 from bridge.domain import StoredFrame
 from bridge.errors import RemoteGone, RemoteRefused
-from bridge.remotes.cvat.client import CvatClient
+from bridge.remotes.cvat.client import CvatClient, RemoteFailed
 from bridge.remotes.cvat.description import Data
 from bridge.remotes.cvat.video_chunk import VideoChunk
 from bridge.sources.frame_source import Picture
@@ -27,6 +27,11 @@ from bridge.sources.frame_source import Picture
 CHUNKS_AHEAD = 3  # of which several are under way at once
 MOST_BYTES_AHEAD = 192 * 2**20  # after which fewer are
 FEW = 2  # wanted frames of a chunk that are rather fetched one by one
+TRIES = 3  # of what CVAT fails at, before it is looked whether it fails at everything
+
+
+class CannotServe(RemoteRefused):
+    """CVAT gives out other frames and not this one (or not this chunk, because of one in it)."""
 
 
 class Chunk(Protocol):
@@ -47,6 +52,7 @@ class CvatFrames:
     task: int
     data: Data
     _checked: bool = False
+    _served: int | None = None  # a frame that was had
 
     async def read(self, rows: AsyncIterable[StoredFrame]) -> AsyncGenerator[Picture, None]:
         groups = self._groups(rows)
@@ -97,8 +103,11 @@ class CvatFrames:
         """Raises PredictorError where CVAT gives out something else than what was asked for."""
         number = group[0].number // self.data.chunk_size
         if len(group) <= FEW and min(self.data.chunk_size, self.data.size) > FEW:
-            return SingleFrames({row.number: await self._single(row) for row in group})
-        data = await self._read("chunk", number)
+            return await self._singles(group)
+        try:
+            data = await self._read("chunk", number)
+        except CannotServe:  # because of one of its frames
+            return await self._singles(group)
         first = number * self.data.chunk_size
         count = min(self.data.chunk_size, self.data.size - first)
         if self.data.video and not data.startswith(b"PK"):
@@ -108,6 +117,9 @@ class CvatFrames:
             await self._check(chunk, group[0])
         return chunk
 
+    async def _singles(self, group: Sequence[StoredFrame]) -> SingleFrames:
+        return SingleFrames({row.number: await self._single(row) for row in group})
+
     async def _single(self, row: StoredFrame) -> bytes | BadFrame:
         try:
             return await self._read("frame", row.number)
@@ -115,15 +127,57 @@ class CvatFrames:
             return BadFrame(row.name, f"{row.name} cannot be had: {error.message}")
 
     async def _read(self, kind: str, number: int) -> bytes:
-        path = f"/api/tasks/{self.task}/data"
         try:
-            return await self.client.read(
-                path, f"{kind} {number} of task {self.task}", type=kind, number=number, quality="original"
-            )
+            found = await self._read_patiently(kind, number)
+        except CannotServe:
+            raise
         except (RemoteGone, RemoteRefused) as error:
             if not self.data.cut:
                 raise
             raise _mistaken(f"it does not give out {kind} {number}") from error
+        self._served = self._first(kind, number)
+        return found
+
+    def _first(self, kind: str, number: int) -> int:
+        """The frame with which this begins."""
+        return number * self.data.chunk_size if kind == "chunk" else number
+
+    async def _read_patiently(self, kind: str, number: int) -> bytes:
+        """Raises CannotServe where CVAT fails at this again and again, and not at another frame."""
+        failed = 0
+
+        async def attempt() -> bytes:
+            nonlocal failed
+            try:
+                return await self._read_once(kind, number)
+            except RemoteFailed as error:
+                failed += 1
+                if failed < TRIES or not await self._serves_another(kind, number):
+                    raise
+                raise CannotServe(500, error.message) from error
+            except RemoteRefused as error:
+                if self.data.cut or kind == "frame" or not await self._serves_another(kind, number):
+                    raise
+                raise CannotServe(error.http_status, error.message) from error
+
+        return await self.client.patience.ask("CVAT", attempt)
+
+    async def _read_once(self, kind: str, number: int) -> bytes:
+        subject = f"{kind} {number} of task {self.task}"
+        return await self.client.read_once(
+            f"/api/tasks/{self.task}/data", subject, type=kind, number=number, quality="original"
+        )
+
+    async def _serves_another(self, kind: str, number: int) -> bool:
+        """Whether CVAT gives out frames: one that it gave out before, or one far from what it fails at."""
+        asked = self._first(kind, number)
+        other = self._served if self._served is not None else (asked + self.data.chunk_size) % self.data.size
+        if other == asked:
+            other = (asked + 1) % self.data.size
+        try:
+            return bool(await self._read_once("frame", other))
+        except PredictorError:
+            return False
 
     async def _check(self, chunk: ImageChunk, row: StoredFrame) -> None:
         """Whether a frame by its own number is the same picture as in its chunk."""

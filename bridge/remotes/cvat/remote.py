@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakValueDictionary
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.network import HttpPolicy
 from bridge.domain import Intent, Job, NewFrame, Shape, StoredFrame, Task, Undone
@@ -18,12 +19,14 @@ from bridge.patience import Patience
 from bridge.remotes import Access, Writing
 from bridge.remotes.cvat.addresses import Address, parse_address
 from bridge.remotes.cvat.client import CvatClient
-from bridge.remotes.cvat.description import Data, Labels, RemoteJob, data_of, jobs_of, labels_of
+from bridge.remotes.cvat.description import Data, Labels, RemoteJob, data_of, first_difference, jobs_of, labels_of
 from bridge.remotes.cvat.frames import CvatFrames
 from bridge.remotes.cvat.shapes import from_body
-from bridge.remotes.cvat.sink import CvatSink, Standing
+from bridge.remotes.cvat.sink import CvatSink
+from bridge.remotes.cvat.standing import Standing
 from bridge.remotes.cvat.undo import CvatUndo
-from bridge.remotes.cvat.writes import Place, Writes
+from bridge.remotes.cvat.writes import Place, Writes, half_done
+from bridge.remotes.target_lease import TargetLease
 from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FrameSource
 from bridge.store import intents as intent_rows
@@ -35,6 +38,7 @@ from bridge.store.remote_shapes import KnownShape
 
 KIND = "cvat"
 OLDEST = (2, 0)  # whose REST API has these routes
+UNDO_LEASE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Cvat:
     async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
         address, store = address_of(writing.task), self.access.store
         async with self._client(address, patience) as client:
+            await self._check_frames(writing.task, (await _data(client, address))[1])
             labels = await self._labels(client, address, writing.task)
             wanted = {name for name in (await self._pairs(writing)) if name not in labels.by_name}
             if wanted:
@@ -79,33 +84,35 @@ class Cvat:
                     hint="Start a new job, which matches the labels anew.",
                 )
             task = await self._task(writing.task.id)
+            jobs, job_id = await _jobs(client, address), writing.lease.job_id
 
             async def check(intent: Intent) -> None:
                 async with store.write() as connection:
                     await leases.renew(connection, writing.lease, writing.lease_s)
+                    await target.check(connection)
                     await intent_rows.note_sent(connection, intent.id)
 
-            sink = CvatSink(
-                store,
-                replace(writing, task=task),
-                client,
-                address.task or 0,
-                labels,
-                await _jobs(client, address),
-                Writes(client, patience, self.access.settle_s, lambda: self._places(address), check),
-                {label.name: label.id for label in task.labels},
-                lambda frames: self._known(address, frames),
-                _turn(address),
-                await self._places(address, writing.lease.job_id),
-            )
-            yield sink
-            async with sink.turn:
-                await sink.finish()
+            async with self._target(address, jobs, job_id, writing.lease_s) as target:
+                yield CvatSink(
+                    store,
+                    replace(writing, task=task),
+                    client,
+                    address.task or 0,
+                    labels,
+                    jobs,
+                    Writes(client, patience, self.access.settle_s, lambda: self._places(address), check),
+                    {label.name: label.id for label in task.labels},
+                    lambda frames: self._known(address, frames),
+                    lambda part, standing: self._half_done(address, job_id, part, standing),
+                    target,
+                    await self._places(address, job_id),
+                )
 
     async def refresh(self, task: Task, frames: FrameSelection) -> None:
         address = address_of(task)
         async with self._client(address, Patience(10.0)) as client:
             _, data = await _data(client, address)
+            await self._check_frames(task, data)
             await self._labels(client, address, task)
             annotated = await _annotated(client, address, data) if frames.only == "unannotated" else set[int]()
         states = {frame.number: _state(frame, annotated) for frame in data.frames if frame.number is not None}
@@ -133,13 +140,19 @@ class Cvat:
 
         async def check(intent: Intent) -> None:
             async with self.access.store.write() as connection:
+                await target.check(connection)
                 await intent_rows.note_sent(connection, intent.id)
 
         async with self._client(address, patience) as client:
             labels = Labels(labels_of(await client.pages("/api/labels", f"task {address.task}", task_id=address.task)))
             writes = Writes(client, patience, self.access.settle_s, lambda: self._places(address), check)
-            async with _turn(address):
+            async with self._target(address, await _jobs(client, address), job.id, UNDO_LEASE_S) as target:
+                await target.acquire_at_once()
                 return await CvatUndo(self.access.store, job, client, labels, writes).run()
+
+    def _target(self, address: Address, jobs: Sequence[RemoteJob], job_id: int, lease_s: float) -> TargetLease:
+        targets = [f"{KIND} {address.base}/jobs/{job.id}" for job in jobs]
+        return TargetLease(self.access.store, targets, f"to task {address.task} of CVAT", job_id, lease_s)
 
     @asynccontextmanager
     async def _client(self, address: Address, patience: Patience) -> AsyncIterator[CvatClient]:
@@ -157,6 +170,19 @@ class Cvat:
             yield client
         finally:
             await client.close()
+
+    async def _check_frames(self, task: Task, data: Data) -> None:
+        """Raises RemoteRefused where the frames are no longer those with which the task was added here."""
+        async with self.access.store.read() as connection:
+            rows = await task_rows.list_frames(connection, task.id)
+        other = await asyncio.to_thread(first_difference, rows, data.frames)
+        if other is not None:
+            raise RemoteRefused(
+                422,
+                f"The task in CVAT holds other frames than when it was added here: {other}.",
+                hint=f"Was it made anew? Remove it here (its annotations in CVAT stay), and start again: "
+                f"hubbridge task remove {task.id}",
+            )
 
     async def _find_or_add(self, client: CvatClient, address: Address) -> Task:
         known = await self._find(str(address))
@@ -202,22 +228,28 @@ class Cvat:
     ) -> dict[Place, KnownShape]:
         """What our jobs have written to this task of CVAT, whichever row of ours it is known by."""
         async with self.access.store.read() as connection:
-            references = await remote_shapes.tasks_of(connection, KIND)
-            same = [task_id for task_id, reference in references.items() if _same_task(reference, address)]
+            same = await _rows_of(connection, address)
             standing = await remote_shapes.standing(connection, same, job_id=job_id, frames=frames)
         return {(bool(known.place["tag"]), int(known.place["id"])): known for known in standing}
+
+    async def _half_done(self, address: Address, job_id: int, part: int, standing: Standing) -> set[Place]:
+        """What stands in a CVAT job and is another job's to go on with: its run was broken off while it wrote."""
+        async with self.access.store.read() as connection:
+            same = await _rows_of(connection, address)
+            left = await intent_rows.of_other_jobs(connection, job_id, same, str(part))
+        if not left:
+            return set()
+        there = [body for bodies in standing.by_frame.values() for body in bodies]
+        return await asyncio.to_thread(half_done, left, there, await self._places(address))
 
     async def _places(self, address: Address, job_id: int | None = None) -> set[Place]:
         return set(await self._known(address, job_id=job_id))
 
 
-# Whoever writes to a CVAT task: jobs that look at once what stands there would take each other's newest shapes for
-# somebody else's. In this process only.
-_turns: WeakValueDictionary[tuple[str, int | None], asyncio.Lock] = WeakValueDictionary()
-
-
-def _turn(address: Address) -> asyncio.Lock:
-    return _turns.setdefault((address.base, address.task), asyncio.Lock())
+async def _rows_of(connection: AsyncConnection, address: Address) -> list[int]:
+    """Our tasks that are this task of CVAT, or one of its jobs."""
+    references = await remote_shapes.tasks_of(connection, KIND)
+    return [task_id for task_id, reference in references.items() if _same_task(reference, address)]
 
 
 def address_of(task: Task) -> Address:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.domain import Intent, Job, Undone
+from bridge.remotes.cvat.cleaning import place_of
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels
 from bridge.remotes.cvat.shapes import Body, again, is_tag, to_body
-from bridge.remotes.cvat.sink import place_of
 from bridge.remotes.cvat.writes import KINDS, Place, Writes, unchanged
 from bridge.store import Store, remote_shapes
 from bridge.store import intents as intent_rows

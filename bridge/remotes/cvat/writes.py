@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +100,7 @@ class Writes:
             twins = await asyncio.to_thread(_twins, intent.body["create"], *await self._standing(intent))
             if twins:
                 log.warning("CVAT carried out a request that it had not answered", job=intent.part, twins=len(twins))
+                await self.check(intent)
                 content = {
                     "tags": [reference_to(body) for body in twins if is_tag(body)],
                     "shapes": [reference_to(body) for body in twins if not is_tag(body)],
@@ -162,6 +163,17 @@ def matched(sent: Mapping[str, Iterable[Body]], standing: Iterable[Body]) -> lis
             place = next((place for place, other in enumerate(others) if alike(mine, other)), None)
             found.append(None if place is None else {**mine, "id": others.pop(place)["id"]})
     return found
+
+
+def half_done(intents: Sequence[Intent], standing: Iterable[Body], known: Container[Place]) -> set[Place]:
+    """The places of what these intents may have created, which no ledger ``known`` to us has yet, or may take away."""
+    places = {(is_tag(body), body["id"]) for intent in intents for body in intent.body["remove"]}
+    strange = [body for body in standing if (is_tag(body), body.get("id", 0)) not in known]
+    for intent in intents:
+        after = intent.body["after"]
+        newer = [body for body in strange if body.get("id", 0) > after.get("tags" if is_tag(body) else "shapes", 0)]
+        places |= {(is_tag(body), body["id"]) for body in matched(intent.body["create"], newer) if body}
+    return places
 
 
 def _twins(sent: Mapping[str, Sequence[Body]], ours: Sequence[Body], strange: Sequence[Body]) -> list[Body]:

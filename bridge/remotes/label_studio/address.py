@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bridge.errors import InvalidRequest
+from bridge.web_address import server_address, web_address
 
 _PROJECT = re.compile(r"(?P<prefix>.*?)/projects/(?P<id>[0-9]{1,18})(?:/.*)?")
 
@@ -32,13 +33,9 @@ class ProjectAddress:
 def parse_project(text: str) -> ProjectAddress:
     """``https://label-studio.example/projects/7``, also with /data or more behind it. Raises InvalidRequest."""
     hint = "Paste the address of the open project, for example http://localhost:8080/projects/7"
-    try:
-        parts = urlsplit(text.strip())
-        _ = parts.port
-    except ValueError as error:
-        raise InvalidRequest("This is no address of a Label Studio project.", hint=hint) from error
-    found = _PROJECT.fullmatch(parts.path)
-    if parts.scheme not in ("http", "https") or not parts.hostname or found is None:
+    parts = web_address(text)
+    found = None if parts is None else _PROJECT.fullmatch(parts.path)
+    if parts is None or found is None:
         raise InvalidRequest(f"{text[:200]!r} is no address of a Label Studio project.", hint=hint)
     if parts.username or parts.password:
         raise InvalidRequest(
@@ -47,6 +44,13 @@ def parse_project(text: str) -> ProjectAddress:
         )
     base = f"{parts.scheme}://{parts.netloc.lower()}{found['prefix'].rstrip('/')}"
     return ProjectAddress(base, int(found["id"]))
+
+
+def parse_server(text: str) -> str:
+    """Where a Label Studio stands, of its address or that of a page of a project. Raises InvalidRequest."""
+    if is_project(text):
+        return parse_project(text).base
+    return server_address(text, "a Label Studio", "http://localhost:8080")
 
 
 def is_project(text: str) -> bool:

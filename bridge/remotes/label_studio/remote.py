@@ -25,6 +25,7 @@ from bridge.remotes.label_studio.client import Json, LabelStudio, Project
 from bridge.remotes.label_studio.frames import ProjectFrames, frames_of
 from bridge.remotes.label_studio.images import Images
 from bridge.remotes.label_studio.sink import AT_ONCE, Naming, PredictionSink, remove_predictions
+from bridge.remotes.target_lease import TargetLease
 from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FrameSource
 from bridge.store import jobs as job_rows
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 PAGE = 100  # tasks in one answer
 READINGS = 3  # of a project whose tasks change while they are read
+UNDO_LEASE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +177,23 @@ class LabelStudioRemote:
             naming = await self._naming(job, config)
             async with self.access.store.write() as connection:
                 await job_rows.note(connection, writing.lease, model_version=naming.version)
-            yield PredictionSink(
-                self.access.store,
-                studio,
-                address.project,
-                config,
-                naming,
-                writing,
-                {label.name: label.id for label in writing.task.labels},
-                patience,
-                self.access.settle_s,
-            )
+            async with self._target(address, job.id, writing.lease_s) as target:
+                yield PredictionSink(
+                    self.access.store,
+                    studio,
+                    address.project,
+                    config,
+                    naming,
+                    writing,
+                    {label.name: label.id for label in writing.task.labels},
+                    patience,
+                    self.access.settle_s,
+                    target,
+                )
+
+    def _target(self, address: ProjectAddress, job_id: int, lease_s: float) -> TargetLease:
+        what = f"to project {address.project} of Label Studio"
+        return TargetLease(self.access.store, [f"label-studio {address.text}"], what, job_id, lease_s)
 
     async def _naming(self, job: Job, config: LabelConfig) -> Naming:
         """As it was when the job first ran: its predictions are found by it, whatever the project says by now."""
@@ -207,8 +215,10 @@ class LabelStudioRemote:
             async with self.studio(address, task.id) as studio:
                 project = await self._project(studio, address)
                 naming = await self._naming(job, await self._config(project))
-                await self._take_away(studio, address.project, task, job, naming, patience)
-                await self._bring_back(studio, address.project, job, patience)
+                async with self._target(address, job.id, UNDO_LEASE_S) as target:
+                    await target.acquire_at_once()
+                    await self._take_away(studio, address.project, task, job, naming, patience)
+                    await self._bring_back(studio, address.project, job, patience)
         async with self.access.store.write() as connection:
             return Undone(*await undoing.undo_shapes(connection, job.id))
 

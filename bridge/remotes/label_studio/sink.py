@@ -24,6 +24,7 @@ from bridge.patience import Patience
 from bridge.remotes import Writing
 from bridge.remotes.label_studio.client import Json, LabelStudio
 from bridge.remotes.label_studio.frames import place_of
+from bridge.remotes.target_lease import TargetLease
 from bridge.sinks.sink import FinishedFrame, Written
 from bridge.store import Store, ledger
 from bridge.store import intents as intent_rows
@@ -74,6 +75,7 @@ class PredictionSink:
     label_ids: Mapping[str, int]
     patience: Patience
     settle_s: float
+    target: TargetLease
     _waiting: dict[int, dict[int, FinishedFrame]] = field(default_factory=dict)  # task -> frame -> what it became
 
     @property
@@ -82,6 +84,7 @@ class PredictionSink:
 
     async def write(self, finished: Sequence[FinishedFrame]) -> Written:
         """See ``Sink``."""
+        await self.target.acquire(self.patience)
         async with self.store.read() as connection:
             frames = await rows.get_frames(connection, self.writing.task.id, [each.outcome.frame for each in finished])
         complete: dict[int, dict[int, FinishedFrame]] = {}
@@ -133,6 +136,7 @@ class PredictionSink:
             new = [NewIntent("", tuple(outcome.frame for outcome in outcomes), body)]
             (intent,) = await intent_rows.put_intents(connection, self.lease.job_id, new)
             await ledger.begin_writing(connection, self.lease, outcomes, self.writing.lease_s)
+            await self.target.check(connection)
         return written + await self._carry_out(intent)
 
     async def _check_config(self) -> None:
@@ -188,12 +192,16 @@ class PredictionSink:
 
     async def reconcile(self, intents: Sequence[Intent]) -> Written:
         """See ``Sink``: an intent holds all that is needed to go on."""
+        await self.target.acquire(self.patience)
         written = Written()
         if intents:
             await self.patience.sleep(self.settle_s)  # a request of the run that broke off may still be at work
         for intent in intents:
             written += await self._carry_out(intent)
         return written
+
+    async def flush(self) -> None:
+        """Nothing is put off."""
 
     async def _carry_out(self, intent: Intent) -> Written:
         items = {int(item["task"]): item for item in intent.body["items"]}
