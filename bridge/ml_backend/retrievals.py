@@ -204,13 +204,13 @@ class Retrievals:
             await self.note(task, plan, f"{text} {error.hint}".strip(), kept)
             log.warning("predictions cannot be written to Label Studio", job=kept, error=error.message, hint=error.hint)
             return
-        if running is not None:
-            with suppress(Conflict):  # it has ended meanwhile
-                await self.jobs.cancel(running.job_id)
-            await asyncio.wait((running.ended,))
         text = f"{len(frames)} images take longer than Label Studio waits: job {job.id} writes their predictions."
         await self.note(task, plan, text, job.id)
         log.warning("a request of Label Studio became a job", job=job.id, images=len(frames), project=task.name)
+        if running is not None:
+            with suppress(Conflict):  # it has ended meanwhile
+                await self.jobs.cancel(running.job_id)
+            await asyncio.wait((running.ended,))  # a while, where it is loading the model
 
     async def _results(self, task: Task, job: Job, frames: Sequence[StoredFrame]) -> dict[int, Found]:
         key = plain_key(job.resolved)

@@ -57,7 +57,10 @@ class LabelStudioRemote:
     async def studio(self, address: ProjectAddress, task_id: int | None = None) -> AsyncIterator[LabelStudio]:
         """A client of the server, with the key that is known for it. Raises AccessDenied where it may not be asked."""
         policy = await self._policy(address)
-        studio = LabelStudio(address.base, await self._key(address, policy, task_id), policy)
+        try:
+            studio = LabelStudio(address.base, await self._key(address, policy, task_id), policy)
+        except AccessDenied as error:
+            raise AccessDenied(f"Label Studio is not asked: {error.message}", hint=_trusting(address)) from error
         try:
             yield studio
         finally:
@@ -103,8 +106,7 @@ class LabelStudioRemote:
         if studio.key_kind == "none":
             raise AccessDenied(
                 f"No key is known for Label Studio at {address.base}.",
-                hint=f"Set LABEL_STUDIO_URL={address.base} and LABEL_STUDIO_API_KEY to an access token of it, or "
-                f"store that: hubbridge connection add label-studio --host {address.host}",
+                hint=_trusting(address),
             )
         return await studio.project(address.project)
 
@@ -255,6 +257,14 @@ class LabelStudioRemote:
                 await studio.import_predictions(project, missing)
             async with self.access.store.write() as connection:
                 await rows.forget_replaced(connection, [row_id for row_id, _ in some])
+
+
+def _trusting(address: ProjectAddress) -> str:
+    """How a Label Studio becomes known. A job that a running `serve` takes has the environment of that."""
+    return (
+        f"Set LABEL_STUDIO_URL={address.base} and LABEL_STUDIO_API_KEY to an access token of it, for a server "
+        f"that runs the job, too; or store the token: hubbridge connection add label-studio --host {address.host}"
+    )
 
 
 def _refuse_without_labels(job: Job, config: LabelConfig) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.network import HttpPolicy
 from bridge.errors import BridgeError, Conflict
 from tests.servers.label_studio import LabelStudioServer, Project, image
 from tests.unit.bridge.label_studio.configs import STREET
@@ -170,3 +171,16 @@ async def test_an_address_within_what_a_task_holds(house: House) -> None:
     job = await house.run(task)
     assert (job.frames_done, job.frames_failed) == (3, 0)
     assert len(project.predictions) == 3
+
+
+async def test_a_server_that_was_not_told_of_label_studio_says_how_to_tell_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the command line has LABEL_STUDIO_URL, and the `serve` that runs the job has not."""
+    house.studio.project(STREET, 1)
+    job = await house.create(await house.open())
+    object.__setattr__(house.service.jobs.remotes.access, "http", HttpPolicy())
+    with pytest.raises(BridgeError, match="Label Studio is not asked") as refused:
+        await house.service.jobs.run(job.id)
+    assert f"LABEL_STUDIO_URL={house.studio.url}" in refused.value.hint
+    assert "hubbridge connection add label-studio" in refused.value.hint

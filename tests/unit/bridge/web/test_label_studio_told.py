@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import pytest
 from aiohttp import ClientSession
 from typer.testing import CliRunner
 
+from adapters.base import Detections, PredictOptions
+from adapters.frame import Frame
+from adapters.local import LocalPredictor
 from bridge.cli.main import app
 from bridge.errors import InvalidRequest
 from bridge.web import label_studio_face
@@ -81,6 +84,7 @@ async def test_suggestions_stand_on_the_page_with_the_command_that_accepts_them(
     assert "No label of" in await asyncio.to_thread(studio.connect, url, project)
     text = await page(api)
     assert "No label is matched" in text
+    assert "No images read yet" in text
     command = f"hubbridge label-studio labels {model['name']} --task 1 --map car=Vehicle"
     assert command in text
     shown = await hubbridge(api, *command.split()[1:])
@@ -158,11 +162,43 @@ async def test_the_page_follows_the_job_that_a_request_became(api: Api, studio: 
     backend.answer_within_s = 0.0
     assert await asyncio.to_thread(studio.connect, url, project) == ""
     await asyncio.to_thread(studio.retrieve, url, project)
+    text: Any = ""
     async with asyncio.timeout(60):
         while len(project.predictions) < 6:
             await asyncio.sleep(0.05)
-        text: Any = ""
         while not ("writes their predictions" in text and ">succeeded</span>" in text):
             text = await page(api)
             await asyncio.sleep(0.1)
     assert "It is succeeded." in await hubbridge(api, "label-studio", "list")
+
+
+async def test_what_becomes_of_a_request_is_told_before_the_model_is_free(
+    api: Api, studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that loads a model ends a while after it was cancelled."""
+    model, project = await api.model(), studio.project(MATCHED, 6)
+    url, busy = f"{api.server.url}/label-studio/{model['name']}", asyncio.Event()
+    predict = LocalPredictor.predict
+
+    async def waits(self: Any, frames: Sequence[Frame], options: PredictOptions) -> list[Detections]:
+        while not busy.is_set():
+            try:
+                await busy.wait()
+            except asyncio.CancelledError:
+                continue
+        return await predict(self, frames, options)
+
+    monkeypatch.setattr(LocalPredictor, "predict", waits)
+    api.server.state.service.ml_backend.answer_within_s = 0.5
+    assert await asyncio.to_thread(studio.connect, url, project) == ""
+    try:
+        await asyncio.to_thread(studio.retrieve, url, project)
+        async with asyncio.timeout(60):
+            while "writes their predictions" not in await page(api):
+                await asyncio.sleep(0.05)
+        assert not project.predictions
+    finally:
+        busy.set()
+    async with asyncio.timeout(60):
+        while len(project.predictions) < 6:
+            await asyncio.sleep(0.05)
