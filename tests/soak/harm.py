@@ -34,17 +34,16 @@ class Harm(Client):
         """Requests without an end take every place there is: others hear so, and soon after all is well, by itself."""
         url = URL(self.url)
         head = f"POST /v1/models/{self.model}/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
-        crowd = []
+        crowd: list[asyncio.StreamWriter] = []
         try:
-            for _ in range(CROWD):
-                _, writer = await asyncio.open_connection(url.host, url.port)
-                crowd.append(writer)
-                writer.write(f"{head}Content-Length: 1000\r\n\r\nx".encode())
-            for _ in range(100):
+            for more in (CROWD, *[CROWD // 10] * 20):  # some may have been turned away for others that have gone since
+                for _ in range(more):
+                    _, writer = await asyncio.open_connection(url.host, url.port)
+                    crowd.append(writer)
+                    writer.write(f"{head}Content-Length: 1000\r\n\r\nx".encode())
                 if await self.ask_to_predict("crowded") in BUSY:
                     self.tally.done["crowds that took every place"] += 1
                     break
-                await asyncio.sleep(0.1)
             else:
                 self.tally.wrong["a crowd took every place, and others were served"] += 1
         finally:

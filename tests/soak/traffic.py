@@ -84,6 +84,14 @@ class Client:
             self.tally.wrong[f"{kind}: {status} {str(answer)[:120]}"] += 1
         return status, answer
 
+    async def insist(self, ask: Callable[[], Awaitable[tuple[int, Any]]]) -> tuple[int, Any]:
+        """Ask again and again while the server is busy, for a minute at most."""
+        deadline = time.monotonic() + 60
+        while True:
+            status, answer = await ask()
+            if status not in BUSY or time.monotonic() > deadline:
+                return status, answer
+
     async def ask_to_predict(self, kind: str) -> int:
         path = f"/v1/models/{self.model}/predict"
         status, _ = await self.ask(kind, "POST", path, data=picture(self.rng), headers=PNG)
@@ -97,14 +105,12 @@ class Client:
         """A task from upload to export, and every frame of it is done at the end, whatever was cancelled meanwhile."""
         labels = [{"name": label} for label in ("car", "person", "tree")]
         name = f"{self.name}-{time.monotonic_ns()}"
-        status, task = await self.ask("task", "POST", "/v1/tasks", json={"name": name, "labels": labels})
+        body = {"name": name, "labels": labels}
+        status, task = await self.insist(lambda: self.ask("task", "POST", "/v1/tasks", json=body))
         if status != 201:
             return
-        form = FormData(quote_fields=False)
-        for i in range(FRAMES):
-            form.add_field("files", io.BytesIO(picture(self.rng)), filename=f"{i}.png", content_type="image/png")
         path = f"/v1/tasks/{task['id']}"
-        status, _ = await self.ask("upload", "POST", f"{path}/frames", data=form)
+        status, _ = await self.insist(lambda: self.ask("upload", "POST", f"{path}/frames", data=self._images()))
         if status == 201:
             await self._job(task["id"])
             await self.ask("export", "GET", f"{path}/export")
@@ -112,10 +118,16 @@ class Client:
         while (await self.ask("remove", "DELETE", path, may=(409,)))[0] in (*BUSY, 409) and self.goes_on:
             await asyncio.sleep(0.1)
 
+    def _images(self) -> FormData:
+        form = FormData(quote_fields=False)
+        for i in range(FRAMES):
+            form.add_field("files", io.BytesIO(picture(self.rng)), filename=f"{i}.png", content_type="image/png")
+        return form
+
     async def _job(self, task_id: int) -> None:
         body = {"target": task_id, "model_id": self.model, "threshold": 0.0, "accept_suggestions": 0.5}
         started = time.perf_counter()
-        status, job = await self.ask("job", "POST", "/v1/jobs", json=body)
+        status, job = await self.insist(lambda: self.ask("job", "POST", "/v1/jobs", json=body))
         if status != 201:
             return
         path = f"/v1/jobs/{job['id']}"
