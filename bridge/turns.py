@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from adapters.errors import RateLimited
 
+PATIENT_EVERY = 8  # where both kinds wait, so many turns have a patient one among them: a job is slow, and never stands
 LONG_S = 5.0  # a host that wants to be left alone for longer is not waited for in the queue
 
 
@@ -26,11 +27,13 @@ class Turns:
         self._closed_until = 0.0
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._patient: deque[asyncio.Future[None]] = deque()
+        self._passed_over = 0  # urgent turns since a patient caller has had to wait
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def take(self, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Wait for a turn and hold it. Urgent callers go first; within each kind, who came first.
+        """Wait for a turn and hold it. Urgent callers go first, but for one turn of ``PATIENT_EVERY``; within each
+        kind, who came first.
 
         Raises RateLimited, saying for how long, where nobody may begin for more than ``LONG_S``.
         """
@@ -75,13 +78,14 @@ class Turns:
     def _give(self) -> None:
         """Hand out every turn that may begin now, and come back when the next one may."""
         loop = asyncio.get_running_loop()
-        while self._free and (turn := self._first()):
+        while self._free and (waiting := self._whose_turn()):
             now, opens = loop.time(), max(self._next, self._closed_until)
             if now < opens:
                 if self._timer is None:
                     self._timer = loop.call_at(opens, self._on_time)
                 return
-            (self._urgent or self._patient).popleft()
+            turn = waiting.popleft()
+            self._passed_over = self._passed_over + 1 if waiting is self._urgent and self._patient else 0
             self._free -= 1
             on_time = now - self._next < self._gap_s  # what a late timer lost is made up, what nobody asked is not
             self._next = (self._next if on_time else now) + self._gap_s
@@ -91,11 +95,11 @@ class Turns:
         self._timer = None
         self._give()
 
-    def _first(self) -> asyncio.Future[None] | None:
-        """Whose turn is next; those who have left are forgotten."""
+    def _whose_turn(self) -> deque[asyncio.Future[None]] | None:
+        """Those whose turn is next, the first of them still waiting; those who have left are forgotten."""
         for waiting in (self._urgent, self._patient):
             while waiting and waiting[0].done():
                 waiting.popleft()
-            if waiting:
-                return waiting[0]
-        return None
+        if self._patient and self._passed_over >= PATIENT_EVERY - 1:
+            return self._patient
+        return self._urgent or self._patient or None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from adapters.errors import RateLimited
-from bridge.turns import Turns
+from bridge.turns import PATIENT_EVERY, Turns
 
 
 async def hold(turns: Turns, begun: list[str], name: str, seconds: float = 0.0, *, urgent: bool = False) -> None:
@@ -43,6 +44,26 @@ async def test_urgent_callers_go_ahead_of_those_who_came_before_them() -> None:
     ]
     await asyncio.gather(*calls)
     assert begun == ["first", "online 1", "online 2", "job 1", "job 2"]
+
+
+async def test_patient_callers_go_on_however_many_urgent_ones_come() -> None:
+    turns, begun = Turns(1), []
+    done = asyncio.Event()
+
+    async def online(name: str) -> None:
+        while not done.is_set():
+            await hold(turns, begun, name, urgent=True)
+
+    async def job() -> None:
+        for i in range(3):
+            await hold(turns, begun, f"job {i}")
+        done.set()
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(online(f"online {i}") for i in range(4)), job())
+    at = [i for i, name in enumerate(begun) if name.startswith("job")]
+    # The turn that is given while a job comes back for its next one is none that it waited through.
+    assert all(PATIENT_EVERY <= later - earlier <= PATIENT_EVERY + 1 for earlier, later in pairwise(at))
 
 
 async def test_who_leaves_while_waiting_takes_no_turn_with_him() -> None:
