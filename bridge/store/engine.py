@@ -6,7 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,11 @@ BUSY_TIMEOUT_MS = 15_000
 _DISK_FULL = ("disk is full", "no space left on device")  # SQLite; PostgreSQL
 # A table or a column that is not there: SQLite; PostgreSQL.
 _OTHER_TABLES = re.compile(r"no such (table|column)|has no column named|(relation|column) .* does not exist")
+# Of the write-ahead log, above which readers are waited for so that it can begin anew; SQLite by itself begins anew
+# only at a moment without a reader, and where many ask at once there is none.
+MOST_LOG_BYTES = 16 << 20
+READERS_MS = 2000  # so long they are waited for
+AGAIN_S = 10.0  # after which it is tried again
 CACHE_KB = 8192  # of each connection: jobs write in order and hardly look back, and the system caches the file
 
 
@@ -39,6 +44,9 @@ class Store:
         self._writer = writer
         self._durable = durable
         self._write_lock = asyncio.Lock()
+        path = writer.url.database if writer.dialect.name == "sqlite" else None
+        self._log = Path(f"{path}-wal") if path else None
+        self._shorten_at = 0.0  # by the loop's clock
 
     @classmethod
     async def open(cls, url: str) -> Store:
@@ -79,6 +87,20 @@ class Store:
             with _translated(engine):
                 async with _transaction(engine) as connection:
                     yield connection
+            await self._shorten_log()
+
+    async def _shorten_log(self) -> None:
+        """Let the write-ahead log begin anew where it has grown; whoever holds the write lock may ask."""
+        now = asyncio.get_running_loop().time()
+        if self._log is None or now < self._shorten_at:
+            return
+        try:
+            if self._log.stat().st_size <= MOST_LOG_BYTES:
+                return
+        except OSError:
+            return
+        self._shorten_at = now + AGAIN_S
+        await _to_its_end(asyncio.ensure_future(_checkpoint(self._writer)))
 
     async def _migrate(self) -> None:
         async with self._readers.begin() as connection:  # most starts have nothing to write, and need not wait
@@ -127,6 +149,21 @@ async def _end(connection: AsyncConnection, *, commit: bool) -> None:
             await connection.commit()
     finally:
         await connection.close()  # what was not committed is rolled back
+
+
+async def _checkpoint(engine: AsyncEngine) -> None:
+    """Empty SQLite's write-ahead log; where readers take too long it stays as it is."""
+    async with engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        # What was written is committed already: a failure here is nobody's.
+        with suppress(sqlite3.Error):
+            await driver.execute(f"PRAGMA busy_timeout = {READERS_MS}")
+            try:
+                async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                    await cursor.fetchall()
+            finally:
+                await driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 async def _to_its_end(work: asyncio.Future[_T]) -> _T:

@@ -22,7 +22,7 @@ WARM_UP_S = 60.0  # caches of words and statements are filled by then, and most 
 SETTLE_S = 40.0  # the longest that a slow client is waited for, and some
 MORE_FILES, MORE_THREADS = 16, 24  # that pools of threads and connections may still grow by after the warm-up
 MORE_MB_PER_MINUTE = 3.0
-MORE_DATABASE_MB = 16.0  # room of removed tasks is used again; its write-ahead log may stand at its largest
+MORE_DATABASE_MB = 24.0  # room of removed tasks is used again; the write-ahead log may have 16 MB and a transaction
 LONG_S = 300.0  # shorter runs say nothing of a slope
 
 

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from bridge.domain import TaskLabel
 from bridge.errors import BridgeError, Overloaded
 from bridge.store import Store, engine, learned
 from bridge.store import tasks as task_rows
@@ -297,3 +298,32 @@ async def test_tasks_cancelled_at_any_moment_leave_no_connection_and_no_lock_beh
         await store.close()
     await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == {asyncio.current_task()}  # such as attempts to close a connection
+
+
+async def test_the_write_ahead_log_begins_anew_also_where_readers_never_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is hardly a moment without a reader, so SQLite by itself would let it grow for ever."""
+    monkeypatch.setattr(engine, "MOST_LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(engine, "AGAIN_S", 0.0)
+    written, done = 12, asyncio.Event()
+
+    async def read(number: int) -> None:
+        while not done.is_set():
+            async with store.read() as connection:
+                await connection.execute(sa.text("SELECT count(*) FROM tasks"))
+                await asyncio.sleep(0.02 + number / 200)
+
+    async def write() -> None:
+        for i in range(written):  # 2 MB each, with the index
+            async with store.write() as connection:
+                await task_rows.add_task(connection, f"task {i}", [TaskLabel("x" * (1 << 20))])
+            await asyncio.sleep(0.05)
+        done.set()
+
+    await asyncio.gather(*(read(number) for number in range(6)), write())
+    assert (tmp_path / "data" / "hubbridge.db-wal").stat().st_size < 6 << 20
+    assert len(await names(store)) == written
+    for transaction in (store.read(), store.write()):
+        async with transaction as connection:
+            assert await connection.scalar(sa.text("PRAGMA busy_timeout")) == engine.BUSY_TIMEOUT_MS
