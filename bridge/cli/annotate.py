@@ -95,7 +95,7 @@ def annotate(
     if is_address(images):
         if len(images) > 1 or any(value is not None for value in (out, labels, task, previews)):
             raise typer.BadParameter("an address stands alone, without --out, --labels, --task and --previews")
-        frames = {"start": first, "stop": stop, "step": every, "only": "unannotated" if unannotated else "all"}
+        frames = o.FrameOptions(first, stop, every, unannotated).as_spec()
         annotate_remote(context, images[0], model, wanted, json=json, clean=clean, frames=frames)
     if unannotated:
         raise typer.BadParameter("is for tasks of CVAT or Label Studio; else: hubbridge job start --unannotated")
@@ -120,15 +120,8 @@ def annotate(
         words = labels if labels is not None or chosen.profile is None else as_text(chosen.profile.labels)
         target, found, is_new = await _task(service, task, paths, video, words, chosen.model, wanted["prompts"])
         show_rejected(found, json)
-        spec = o.make_spec(
-            target=target.id,
-            model_id=chosen.model.id,
-            **chosen.job_values(target.labels, wanted),
-            clean=clean,
-            max_failure_rate=service.settings.jobs.max_failure_rate,
-        )
         try:
-            job = await service.jobs.create(spec)
+            job = await service.jobs.create(o.spec_for(service, target, chosen, wanted, clean=clean))
         except BridgeError:
             if is_new:  # nothing came of it, and the next try is not to find its name taken
                 await service.tasks.remove(target.id)

@@ -45,14 +45,7 @@ def annotate_remote(
         chosen = await named_or_added(service, model)
         done: list[_Annotated] = []
         for task in await service.jobs.remotes.find_or_add(address):
-            made = o.make_spec(
-                target=task.id,
-                model_id=chosen.model.id,
-                **chosen.job_values(task.labels, wanted),
-                max_failure_rate=service.settings.jobs.max_failure_rate,
-                **spec,
-            )
-            job = await service.jobs.create(made)
+            job = await service.jobs.create(o.spec_for(service, task, chosen, wanted, **spec))
             if not json:
                 say(f"Task {task.name}, {task.remote_ref}")
                 announce(job)

@@ -43,17 +43,9 @@ def start(
     async def work(service: App) -> Job:
         from bridge.cli.references import named  # noqa: PLC0415
 
-        found = await service.tasks.find(task)
-        chosen = await named(service, model)
-        default_rate = service.settings.jobs.max_failure_rate
-        spec = o.make_spec(
-            target=found.id,
-            model_id=chosen.model.id,
-            **chosen.job_values(found.labels, wanted),
-            clean=clean,
-            frames=frames.as_spec(),
-            max_failure_rate=default_rate if max_failure_rate is None else max_failure_rate,
-        )
+        found, chosen = await service.tasks.find(task), await named(service, model)
+        given: dict[str, Any] = {} if max_failure_rate is None else {"max_failure_rate": max_failure_rate}
+        spec = o.spec_for(service, found, chosen, wanted, clean=clean, frames=frames.as_spec(), **given)
         return await service.jobs.create(spec)
 
     run_and_report(context, work, json=json, queue=queue)

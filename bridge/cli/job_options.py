@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from bridge.app import App
+    from bridge.domain import Task
     from bridge.job_spec import JobSpec
+    from bridge.profiles import Named
 
 S = TypeVar("S")
 
@@ -119,6 +123,13 @@ def make_spec(**values: Any) -> JobSpec:
     from bridge.job_spec import JobSpec  # noqa: PLC0415  (pydantic is loaded only by commands that make jobs)
 
     return checked(JobSpec, **values)
+
+
+def spec_for(service: App, task: Task, chosen: Named, wanted: Mapping[str, Any], **values: Any) -> JobSpec:
+    """The spec of a job of a model or profile on a task: ``wanted`` as of ``ModelOptions``, and further keys."""
+    values.setdefault("max_failure_rate", service.settings.jobs.max_failure_rate)
+    own = chosen.job_values(task.labels, wanted)
+    return make_spec(target=task.id, model_id=chosen.model.id, **own, **values)
 
 
 def checked(kind: type[S], **values: Any) -> S:

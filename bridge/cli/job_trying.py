@@ -39,8 +39,7 @@ def preview(
         from bridge.cli.references import named  # noqa: PLC0415
 
         found, chosen = await service.tasks.find(task), await named(service, model)
-        values = chosen.job_values(found.labels, wanted)
-        spec = o.make_spec(target=found.id, model_id=chosen.model.id, **values, frames=selection.as_spec())
+        spec = o.spec_for(service, found, chosen, wanted, frames=selection.as_spec())
         with DownloadBar() as downloads:
             tried = await service.jobs.preview(spec, frames=frames, on_download=downloads)
         if previews is None:

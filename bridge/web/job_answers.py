@@ -58,12 +58,6 @@ class JobAnswer(Answer):
     abort_requested: bool
     source_job_id: int | None = Field(description="The job whose raw results it reads; null of one that asks a model.")
 
-    @classmethod
-    def of(cls, value: Any) -> JobAnswer:
-        names = [name for name in cls.model_fields if name != "resolved"]
-        resolved = Pinned.model_validate(dict(value.resolved))
-        return cls(resolved=resolved, **{name: getattr(value, name) for name in names})
-
 
 class TriedFrameAnswer(AnnotatedFrame):
     error: str | None = Field(description="Why the frame would fail.")

@@ -45,6 +45,9 @@ def test_a_job_and_the_one_liner_take_a_profile(run: Terminal) -> None:
     out = run.folder / "out.json"
     run.ok("annotate", run.images, "--model", "autos", "--out", out, "--threshold", "0")
     assert [each["name"] for each in json.loads(out.read_text())["categories"]] == ["Auto"]
+    refused = run.refused("annotate", run.images, "--model", "autos", "--labels", "tree", "--task", "new", "--out", out)
+    assert "fills none of the task's labels" in refused.err
+    assert "new" not in [each["name"] for each in run.ok("task", "list", "--json").json["tasks"]]
 
 
 def test_the_labels_are_those_of_a_task_in_cvat(run: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
