@@ -8,9 +8,9 @@ from typing import Any
 
 from adapters.base import Detections
 from bridge.domain import Shape, StoredFrame, Task
-from bridge.label_studio.plan import Plan
 from bridge.label_studio.regions import prediction
 from bridge.label_studio.version import failed
+from bridge.ml_backend.plan import Plan
 from bridge.refine import refine
 from bridge.remotes.label_studio.frames import place_of
 

@@ -23,9 +23,9 @@ from bridge.interactive import Interactive
 from bridge.jobs import Jobs
 from bridge.label_studio.clicks import answer_config, as_shape, read_clicks
 from bridge.label_studio.config import LabelConfig, read_config
-from bridge.label_studio.plan import Plan, make_plan
 from bridge.label_studio.regions import prediction
 from bridge.ml_backend.answers import Found, predictions
+from bridge.ml_backend.plan import Plan, make_plan
 from bridge.ml_backend.projects import Projects
 from bridge.ml_backend.requests import Predict, Setup
 from bridge.ml_backend.retrievals import Retrievals

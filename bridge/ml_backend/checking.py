@@ -14,7 +14,7 @@ from bridge.domain import StoredFrame
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.findings import Finding
 from bridge.label_studio.config import LabelConfig, interface_class, read_config
-from bridge.label_studio.plan import make_plan
+from bridge.ml_backend.plan import make_plan
 from bridge.profiles import Named
 from bridge.remotes import Access
 from bridge.remotes.label_studio.address import host_of

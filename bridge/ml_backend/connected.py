@@ -11,9 +11,9 @@ from datetime import datetime
 from bridge.domain import Job, Task
 from bridge.errors import BridgeError, InvalidRequest, NotFound
 from bridge.label_studio.config import read_config
-from bridge.label_studio.plan import Plan, make_plan
 from bridge.mapping import LabelMatch, check_choices
 from bridge.mappings import Mappings
+from bridge.ml_backend.plan import Plan, make_plan
 from bridge.profiles import Profiles
 from bridge.store import Store, learned
 from bridge.store import jobs as job_rows

@@ -21,8 +21,8 @@ from bridge.errors import BridgeError, Conflict, Overloaded
 from bridge.job_plan import Progress
 from bridge.job_spec import Clean, FrameSelection, JobSpec
 from bridge.jobs import Jobs
-from bridge.label_studio.plan import Plan
 from bridge.ml_backend.answers import Found
+from bridge.ml_backend.plan import Plan
 from bridge.recall import Recall, plain_key
 from bridge.store import Store
 from bridge.store import jobs as job_rows
