@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bridge.domain import Job, Task
-from bridge.errors import BridgeError, InvalidRequest, NotFound
+from bridge.errors import BridgeError, NotFound
 from bridge.label_studio.config import read_config
 from bridge.mapping import LabelMatch, check_choices
 from bridge.mappings import Mappings
@@ -113,27 +113,29 @@ async def _plan(store: Store, profiles: Profiles, asked: StoredBackend, task: Ta
 
 
 async def accept(store: Store, plan: Plan, task: Task, chosen: Mapping[str, str], least: float | None) -> None:
-    """Keep pairs that were chosen, and suggestions of at least the score ``least``, for what comes.
+    """Keep pairs that were chosen, and suggestions of at least the score ``least``, for what comes. A label with an
+    empty choice is left out from now on.
 
     A model gets a mapping for this project. A profile keeps its own: its labels' pairs are learned, for every project.
     Raises InvalidRequest where a pair names a label that is not there.
     """
+    best = {match.model_label: match.best for match in plan.matches if match.best is not None}
     taken = {
-        match.model_label: match.best.task_label
-        for match in plan.suggestions
-        if match.best is not None and least is not None and match.best.score >= least
+        m.model_label: m.best.task_label
+        for m in plan.suggestions
+        if m.best and least is not None and m.best.score >= least
     }
+    pairs = taken | dict(chosen)
+    refused = [
+        (theirs, best[theirs].task_label, False) for theirs, ours in pairs.items() if not ours and theirs in best
+    ]
     if plan.name == plan.model.name:
         skeletons = {label.name for label in plan.labels if label.type == "skeleton"}  # by their joints, not by choice
-        pairs = {theirs: ours for theirs, ours in plan.pairs.items() if ours not in skeletons}
-        await Mappings(store).add(plan.model.id, task.id, pairs | taken | dict(chosen))
-        return
-    pairs = taken | dict(chosen)
-    check_choices(pairs, [match.model_label for match in plan.matches], plan.labels)
-    if not all(pairs.values()):
-        raise InvalidRequest(
-            f"{plan.name} is a profile, and what it looks for is fixed.",
-            hint="Make another that leaves the label out: hubbridge profile add --help",
-        )
+        kept = {theirs: ours for theirs, ours in plan.pairs.items() if ours not in skeletons}
+        await Mappings(store).add(plan.model.id, task.id, kept | pairs)
+        accepted = []  # the mapping has taught them
+    else:
+        check_choices(pairs, [match.model_label for match in plan.matches], plan.labels)
+        accepted = [(theirs, ours, True) for theirs, ours in pairs.items() if ours]
     async with store.write() as connection:
-        await learned.learn(connection, [(theirs, ours, True) for theirs, ours in pairs.items()])
+        await learned.learn(connection, accepted + refused)

@@ -16,8 +16,8 @@ from adapters.base import Detections, Geometry, Polygon, RotatedRectangle, Whole
 from bridge.domain import Model, StoredFrame, Task
 from bridge.label_studio.config import read_config
 from bridge.label_studio.labels import task_labels
-from bridge.label_studio.plan import Plan
 from bridge.ml_backend.answers import Found, predictions
+from bridge.ml_backend.plan import Plan
 from bridge.remotes.label_studio.frames import frames_of
 from tests.unit.bridge.world import CARD
 

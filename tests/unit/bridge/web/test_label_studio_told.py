@@ -114,7 +114,18 @@ async def test_a_profile_takes_suggestions_for_its_own_labels(
     assert (found["pairs"], found["suggestions"]) == ({"car": "Vehicle"}, [])
 
 
-@pytest.mark.parametrize("pair", ["car=", "lorry=Vehicle", "car=Lorry"])
+async def test_a_label_can_be_left_out_though_its_name_is_the_same(api: Api, studio: LabelStudioServer) -> None:
+    model, project = await api.model(), studio.project(MATCHED, 1)
+    await asyncio.to_thread(studio.connect, f"{api.server.url}/label-studio/{model['name']}", project)
+    shown = await hubbridge(
+        api, "label-studio", "labels", model["name"], "--map", "person=", "--map", "car=Vehicle", "--json"
+    )
+    assert json.loads(shown)["pairs"] == {"car": "Vehicle"}
+    shown = await hubbridge(api, "label-studio", "labels", model["name"], "--map", "person=Person", "--json")
+    assert json.loads(shown)["pairs"] == {"car": "Vehicle", "person": "Person"}
+
+
+@pytest.mark.parametrize("pair", ["lorry=Vehicle", "car=Lorry"])
 async def test_a_pair_that_a_profile_cannot_have_is_refused(api: Api, studio: LabelStudioServer, pair: str) -> None:
     model, project = await api.model(), studio.project(CONFIG, 1)
     body = {"name": "mine", "model_id": model["id"], "labels": [{"name": "car"}], "mapping": {"car": "car"}}
