@@ -27,8 +27,8 @@ _OTHER_TABLES = re.compile(r"no such (table|column)|has no column named|(relatio
 # Of the write-ahead log, above which readers are waited for so that it can begin anew; SQLite by itself begins anew
 # only at a moment without a reader, and where many ask at once there is none.
 MOST_LOG_BYTES = 16 << 20
-READERS_MS = 2000  # so long they are waited for
-AGAIN_S = 10.0  # after which it is tried again
+READERS_MS = 1000  # so long they are waited for, and writers with us
+AGAIN_S = 30.0  # after which it is tried again
 CACHE_KB = 8192  # of each connection: jobs write in order and hardly look back, and the system caches the file
 
 
@@ -152,12 +152,14 @@ async def _end(connection: AsyncConnection, *, commit: bool) -> None:
 
 
 async def _checkpoint(engine: AsyncEngine) -> None:
-    """Empty SQLite's write-ahead log; where readers take too long it stays as it is."""
-    async with engine.connect() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
-        # What was written is committed already: a failure here is nobody's.
-        with suppress(sqlite3.Error):
+    """Empty SQLite's write-ahead log; where readers take too long it stays as it is.
+
+    What was written is committed already, so that a failure here is nobody's.
+    """
+    with suppress(sqlite3.Error, DBAPIError, PoolTimeoutError):
+        async with engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
             await driver.execute(f"PRAGMA busy_timeout = {READERS_MS}")
             try:
                 async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:

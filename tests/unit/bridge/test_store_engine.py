@@ -327,3 +327,21 @@ async def test_the_write_ahead_log_begins_anew_also_where_readers_never_end(
     for transaction in (store.read(), store.write()):
         async with transaction as connection:
             assert await connection.scalar(sa.text("PRAGMA busy_timeout")) == engine.BUSY_TIMEOUT_MS
+
+
+async def test_a_reader_that_does_not_end_keeps_the_log_and_harms_no_writer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MOST_LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(engine, "READERS_MS", 50)
+    monkeypatch.setattr(engine, "AGAIN_S", 0.0)
+    async with store.read() as reader:
+        await reader.execute(sa.text("SELECT count(*) FROM tasks"))
+        for i in range(3):
+            async with store.write() as connection:
+                await task_rows.add_task(connection, f"task {i}", [TaskLabel("x" * (1 << 20))])
+        assert await reader.scalar(sa.text("SELECT count(*) FROM tasks")) == 0  # it still sees its own moment
+    assert len(await names(store)) == 3
+    async with store.write() as connection:
+        await task_rows.add_task(connection, "one more", LABELS)
+    assert (tmp_path / "data" / "hubbridge.db-wal").stat().st_size == 0
