@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import sqlite3
+import struct
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from adapters.errors import AccessDenied, BadFrame, OutOfMemory, PredictorError,
 from adapters.frame import Frame
 from bridge.domain import Job, JobState, Shape, Source
 from bridge.errors import BridgeError
-from bridge.job_spec import Clean, JobSpec
+from bridge.job_spec import Clean, JobSpec, Region
 from bridge.jobs import Jobs
 from bridge.store import Store
 from bridge.store.jobs import FINISHED
@@ -38,6 +39,7 @@ from tests.unit.bridge.world import OPTIONS, FakePredictor, World, detections, w
 HISTORIES = int(os.environ.get("SIMULATIONS", "150"))
 PARTS = 6  # of the suite: each over a database of its own
 STEPS = 14
+LEFT, OUTSIDE = Region(x=0, y=0, width=50, height=80), 60  # a region of every frame, and where none of it is
 
 process: ContextVar[str] = ContextVar("process", default="nobody")
 
@@ -123,6 +125,7 @@ class History:
         self.process = self.start()
         self.jobs: list[int] = []
         self.database = sqlite3.connect(made.folder / "hubbridge.db", isolation_level=None)
+        self.database.create_function("x_of", 1, lambda points: struct.unpack_from("<d", points)[0])
         self.results: dict[tuple[int, int], bytes] = {}
 
     def start(self) -> Process:
@@ -142,10 +145,18 @@ class History:
         for frame in range(made.task.frame_count):
             for source in (Source.MANUAL, Source.AUTOMATIC):
                 if self.rng.random() < 0.4:
-                    await made.add(frame, Shape("car", "rectangle", (1, 2, 3, 4), source=source))
+                    left = self.rng.choice((1, OUTSIDE))
+                    await made.add(frame, Shape("car", "rectangle", (left, 2, left + 2, 4), source=source))
         self.before = await made.shapes()
         for clean in self.rng.sample(list(Clean), self.rng.randrange(1, 4)):
-            spec = JobSpec(target=made.task.id, model_id=made.model.id, threshold=0, clean=clean, max_failure_rate=1)
+            spec = JobSpec(
+                target=made.task.id,
+                model_id=made.model.id,
+                threshold=0,
+                clean=clean,
+                max_failure_rate=1,
+                roi=self.rng.choice((None, LEFT)),
+            )
             self.jobs.append((await made.jobs.create(spec)).id)
 
     async def live(self) -> None:
@@ -301,6 +312,10 @@ NEVER = {
         "ON f.job_id = s.removed_by AND f.frame = s.frame "
         "WHERE s.task_id = :task AND (f.state IS NOT 'done' OR j.undone_at IS NOT NULL)"
     ),
+    "a shape went from where the job did not look": (
+        "SELECT s.id FROM shapes s JOIN jobs j ON j.id = s.removed_by WHERE s.task_id = :task AND s.job_id IS NULL "
+        "AND json_extract(j.spec, '$.roi') IS NOT NULL AND x_of(s.points) >= 60"
+    ),
     "a shape that a person made went though nobody said all": (
         "SELECT s.id FROM shapes s JOIN jobs j ON j.id = s.removed_by "
         "WHERE s.task_id = :task AND s.source = 'manual' AND json_extract(j.spec, '$.clean') != 'all'"
@@ -314,6 +329,9 @@ async def test_whatever_happens_in_whatever_order_nothing_is_lost_doubled_or_hal
 ) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     dead: set[str] = set()
+    monkeypatch.setattr(
+        "bridge.viewing.crop", lambda frame, view: Frame(frame.id, view.width, view.height, path=Path("/x"))
+    )
     monkeypatch.setattr("bridge.jobs.owner_here", process.get)
     monkeypatch.setattr("bridge.jobs.is_dead", lambda owner: owner in dead)
     try:
