@@ -112,7 +112,8 @@ class Harm(Client):
                 while not writer.is_closing() and asyncio.get_running_loop().time() < leaves_at:
                     if kind != "an answer that nobody read" and await _ended(reader):
                         break
-                    writer.write(drip)
+                    if drip:  # nothing may follow the end of a half-closed connection, not even nothing
+                        writer.write(drip)
                     await asyncio.sleep(0.3)
         finally:
             writer.close()
