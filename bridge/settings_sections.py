@@ -146,7 +146,7 @@ class LabelStudioSettings(Section):
     max_request_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64,
         description="A larger request for predictions is refused: it holds every task of the project with its "
-        "annotations and predictions, and takes some ten times its size of memory for a moment.",
+        "annotations and predictions, and takes some four times its size of memory for a moment.",
     )
 
     @property
