@@ -10,11 +10,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.base import Context, Detections, ModelCard, PredictOptions
+from adapters.base import Closing, Context, Detections, ModelCard, PredictOptions
 from adapters.errors import BadOutput, Unavailable
 from adapters.frame import Frame
 from adapters.http_caller import HttpCaller, Request, read_json
@@ -31,7 +30,7 @@ class HostedCall:
     request: Request
 
 
-class HostedPredictor(ABC):
+class HostedPredictor(Closing, ABC):
     """A model at a host, asked with one frame a request, or with ``frames_per_request`` of them."""
 
     frames_per_request = 1
@@ -86,14 +85,6 @@ class HostedPredictor(ABC):
     async def close(self) -> None:
         """Break off what is under way. May be called twice."""
         await self._caller.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def _ask(self, call: HostedCall) -> bytes:
         # Of several pictures in one request nobody can tell which one the host refused.
