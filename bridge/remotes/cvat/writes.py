@@ -27,6 +27,7 @@ from bridge.remotes.cvat.shapes import Body, is_tag, reference_to
 log = structlog.get_logger(__name__)
 
 POLL_S = 1.0
+MOST_GONE = 5000  # annotations taken away by one request
 NEAR = 0.51  # pixels: versions round coordinates differently
 
 Place = tuple[bool, int]  # whether it is a tag, and CVAT's id: tags and shapes are numbered apart
@@ -84,8 +85,8 @@ class Writes:
 
     async def remove(self, intent: Intent) -> None:
         """Take away what goes. Raises Unavailable where it is unknown whether it has; asking again does no harm."""
-        gone = intent.body["remove"]
-        if gone:
+        for start in range(0, len(intent.body["remove"]), MOST_GONE):
+            gone = intent.body["remove"][start : start + MOST_GONE]
             await self.check(intent)
             content = {
                 "tags": [reference_to(body) for body in gone if is_tag(body)],
