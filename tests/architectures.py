@@ -81,6 +81,45 @@ def deformable_detr() -> Built:
     return tf.DeformableDetrForObjectDetection(config), _processor("DeformableDetr", size=_DETR_SIZE)
 
 
+def table_transformer() -> Built:
+    model = tf.TableTransformerForObjectDetection(_detr_config(tf.TableTransformerConfig))
+    return model, _processor("Detr", size=_DETR_SIZE)
+
+
+def dab_detr() -> Built:
+    # With one decoder layer, the library cannot save what it has tied.
+    config = _detr_config(tf.DabDetrConfig, hidden_size=32, decoder_layers=2)
+    return tf.DabDetrForObjectDetection(config), _processor("ConditionalDetr", size=_DETR_SIZE)
+
+
+def lw_detr() -> Built:
+    backbone = tf.LwDetrViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=64,
+        pretrain_image_size=64,
+        window_block_indices=[0],
+        num_windows=4,
+        out_features=["stage1", "stage2"],
+    )
+    config = tf.LwDetrConfig(
+        backbone_config=backbone,
+        projector_scale_factors=[1.0],
+        d_model=32,
+        decoder_ffn_dim=16,
+        decoder_n_points=2,
+        decoder_layers=2,
+        decoder_self_attention_heads=2,
+        decoder_cross_attention_heads=2,
+        num_queries=12,
+        group_detr=2,
+        **_NAMES,
+    )
+    size = {"height": 64, "width": 64}
+    return tf.LwDetrForObjectDetection(config), _processor("DeformableDetr", size=size, do_pad=False)
+
+
 def yolos() -> Built:
     config = tf.YolosConfig(**_VIT, image_size=[64, 96], num_detection_tokens=12, **_NAMES)
     return tf.YolosForObjectDetection(config), _processor("Yolos", size=_DETR_SIZE)
@@ -104,20 +143,28 @@ _RT = {
 }
 
 
-def rt_detr_v2() -> Built:
-    backbone = tf.RTDetrResNetConfig(
+def _rt_resnet() -> Any:
+    return tf.RTDetrResNetConfig(
         embedding_size=8,
         hidden_sizes=[8, 16, 16, 16],
         depths=[1, 1, 1, 1],
         layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )
-    model = tf.RTDetrV2ForObjectDetection(tf.RTDetrV2Config(backbone_config=backbone, **_RT, **_NAMES))
+
+
+def rt_detr_v2() -> Built:
+    model = tf.RTDetrV2ForObjectDetection(tf.RTDetrV2Config(backbone_config=_rt_resnet(), **_RT, **_NAMES))
     return model, _processor("RTDetr", size={"height": 64, "width": 96})
 
 
-def d_fine() -> Built:
-    backbone = tf.HGNetV2Config(
+def rt_detr() -> Built:
+    model = tf.RTDetrForObjectDetection(tf.RTDetrConfig(backbone_config=_rt_resnet(), **_RT, **_NAMES))
+    return model, _processor("RTDetr", size={"height": 64, "width": 96})
+
+
+def _hgnet() -> Any:
+    return tf.HGNetV2Config(
         embedding_size=8,
         depths=[1, 1, 1, 1],
         hidden_sizes=[16, 16, 16, 16],
@@ -132,8 +179,16 @@ def d_fine() -> Built:
         stage_numb_of_layers=[1, 1, 1, 1],
         out_features=["stage2", "stage3", "stage4"],
     )
-    config = tf.DFineConfig(backbone_config=backbone, **_RT, decoder_n_points=[2, 2, 2], **_NAMES)
+
+
+def d_fine() -> Built:
+    config = tf.DFineConfig(backbone_config=_hgnet(), **_RT, decoder_n_points=[2, 2, 2], **_NAMES)
     return tf.DFineForObjectDetection(config), _processor("RTDetr", size={"height": 64, "width": 96})
+
+
+def deimv2() -> Built:
+    config = tf.Deimv2Config(backbone_config=_hgnet(), **_RT, decoder_n_points=[2, 2, 2], **_NAMES)
+    return tf.Deimv2ForObjectDetection(config), _processor("RTDetr", size={"height": 64, "width": 96})
 
 
 _VIT = {
@@ -355,6 +410,23 @@ def dinov2() -> Built:
     return tf.Dinov2Model(config), _processor("Bit", size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
 
+_SQUARE = {"height": 32, "width": 32}
+
+
+def deit() -> Built:
+    return tf.DeiTModel(tf.DeiTConfig(**_VIT, image_size=32)), _processor("DeiT", size=_SQUARE, crop_size=_SQUARE)
+
+
+def dinov2_with_registers() -> Built:
+    config = tf.Dinov2WithRegistersConfig(**{**_VIT, "image_size": 32}, num_register_tokens=2)
+    return tf.Dinov2WithRegistersModel(config), _processor("Bit", size={"shortest_edge": 32}, crop_size=_SQUARE)
+
+
+def dinov3() -> Built:
+    config = tf.DINOv3ViTConfig(**{**_VIT, "hidden_size": 32}, image_size=32, num_register_tokens=2)
+    return tf.DINOv3ViTModel(config), _processor("DINOv3ViT", size=_SQUARE)
+
+
 _SAM_DECODER = {
     "hidden_size": 16,
     "mlp_dim": 16,
@@ -442,9 +514,14 @@ DETECTION: tuple[Callable[[], Built], ...] = (
     detr,
     conditional_detr,
     deformable_detr,
+    dab_detr,
+    table_transformer,
+    lw_detr,
     yolos,
+    rt_detr,
     rt_detr_v2,
     d_fine,
+    deimv2,
 )
 CLASSIFICATION: tuple[Callable[[], Built], ...] = (vit, resnet, convnext)
 SEMANTIC: tuple[Callable[[], Built], ...] = (segformer, upernet)
@@ -452,7 +529,7 @@ UNIVERSAL: tuple[Callable[[], Built], ...] = (mask2former, maskformer, oneformer
 ZERO_SHOT_CLASSIFICATION: tuple[Callable[[], Built], ...] = (clip, siglip)
 ZERO_SHOT_DETECTION: tuple[Callable[[], Built], ...] = (owlvit, owlv2, grounding_dino)
 KEYPOINTS: tuple[Callable[[], Built], ...] = (vitpose,)
-EMBEDDERS: tuple[Callable[[], Built], ...] = (vit_features, dinov2)
+EMBEDDERS: tuple[Callable[[], Built], ...] = (vit_features, deit, dinov2, dinov2_with_registers, dinov3)
 SEGMENTERS: tuple[Callable[[], Built], ...] = (sam, sam2, sam2_video)
 READS_TEXTS = {oneformer, *ZERO_SHOT_CLASSIFICATION, *ZERO_SHOT_DETECTION}
 
