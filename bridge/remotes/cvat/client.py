@@ -127,6 +127,7 @@ class CvatClient:
         """All entries of a paged list."""
         entries: list[dict[str, Any]] = []
         sent: dict[str, object] = {**query, "page_size": PAGE}
+        asked: list[dict[str, object]] = []
         while True:
             answer = await self.get(path, subject, **sent)
             if isinstance(answer, list):  # of versions that do not page it
@@ -137,8 +138,10 @@ class CvatClient:
             following = answer.get("next")
             if not following:
                 return entries
-            # Its host is the one that CVAT believes to have; only its query counts.
-            sent = dict(parse_qsl(urlsplit(str(following)).query))
+            sent = _following(following, subject)
+            if sent in asked:
+                raise BadOutput(f"CVAT's pages of {subject} have no end.", hint="Is the address that of a CVAT?")
+            asked.append(sent)
 
     async def delete(self, job: int, content: Mapping[str, Any]) -> None:
         """Take annotations away; those that are no longer there are passed over. May be repeated."""
@@ -204,6 +207,14 @@ class CvatClient:
         if not isinstance(key, str) or not key:
             raise BadOutput("CVAT answered the login without a token.", hint="Is the address that of a CVAT?")
         return f"Token {key}"
+
+
+def _following(address: object, subject: str) -> dict[str, object]:
+    """The query of the next page. Its host is the one that CVAT believes to have, and does not count."""
+    try:
+        return dict(parse_qsl(urlsplit(str(address)).query))
+    except ValueError as error:
+        raise BadOutput(f"CVAT answered no address of the next page of {subject}.") from error
 
 
 def _sentences(value: Any) -> list[str]:

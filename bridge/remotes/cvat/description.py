@@ -10,6 +10,8 @@ from adapters.errors import BadOutput
 from bridge.domain import LABEL_TYPES, LabelAttribute, NewFrame, StoredFrame, TaskLabel
 from bridge.task_labels import INPUT_TYPES, color_of
 
+MOST_FRAMES = 2_000_000  # of a task; each becomes a row of ours
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteLabel:
@@ -65,27 +67,32 @@ class Data:
 def labels_of(answer: Iterable[Mapping[str, Any]]) -> list[RemoteLabel]:
     """In CVAT's order. Raises BadOutput where one is none."""
     entries = [entry for entry in answer if not entry.get("parent_id")]
-    return [_label(entry, position) for position, entry in enumerate(entries)]
+    labels = [_label(entry, position) for position, entry in enumerate(entries)]
+    if len({label.label.name for label in labels}) < len(labels):
+        raise BadOutput("CVAT answered two labels of the same name.", hint=_NO_CVAT)
+    return labels
 
 
 def _label(entry: Mapping[str, Any], position: int) -> RemoteLabel:
     name, label_type = entry.get("name"), entry.get("type") or "any"
-    if not isinstance(name, str) or not isinstance(entry.get("id"), int):
+    if not isinstance(name, str) or not name.strip() or text_of(name) != name or not isinstance(entry.get("id"), int):
         raise BadOutput("CVAT answered a label without name or id.", hint=_NO_CVAT)
     attributes, ids = _attributes(entry.get("attributes"))
-    points = [point for point in entry.get("sublabels") or () if isinstance(point, dict)]
+    points = [point for point in list_of(entry.get("sublabels")) if isinstance(point, dict)]
+    if not all(isinstance(point.get("id"), int) for point in points):
+        raise BadOutput(f"CVAT answered a point of {name} without an id.", hint=_NO_CVAT)
     point_attributes = {}
     for point in points:
         own, own_ids = _attributes(point.get("attributes"))
-        point_attributes[str(point.get("name"))] = [(own_ids[each.name], default_of(each)) for each in own]
+        point_attributes[text_of(point.get("name"))] = [(own_ids[each.name], default_of(each)) for each in own]
     label = TaskLabel(
         name,
         label_type if label_type in LABEL_TYPES else "any",
-        str(entry.get("color") or color_of(position)),
+        text_of(entry.get("color") or color_of(position)),
         attributes,
-        tuple(str(point.get("name")) for point in points),
+        tuple(text_of(point.get("name")) for point in points),
     )
-    point_ids = {str(point.get("name")): int(point["id"]) for point in points if isinstance(point.get("id"), int)}
+    point_ids = {text_of(point.get("name")): int(point["id"]) for point in points}
     return RemoteLabel(entry["id"], label, ids, point_ids, point_attributes)
 
 
@@ -94,16 +101,15 @@ def _attributes(answer: object) -> tuple[tuple[LabelAttribute, ...], dict[str, i
     for entry in answer if isinstance(answer, list) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
             continue
-        name, input_type = str(entry.get("name")), str(entry.get("input_type") or "text")
+        name, input_type = text_of(entry.get("name")), str(entry.get("input_type") or "text")
         values = entry.get("values") or ()
-        if isinstance(values, str):
-            values = values.splitlines()
+        values = values.splitlines() if isinstance(values, str) else list_of(values)
         attribute = LabelAttribute(
             name,
             input_type if input_type in INPUT_TYPES else "text",
-            tuple(str(value) for value in values),
+            tuple(text_of(value) for value in values),
             bool(entry.get("mutable")),
-            str(entry.get("default_value") or ""),
+            text_of(entry.get("default_value") or ""),
         )
         found.append(attribute)
         ids[name] = entry["id"]
@@ -135,11 +141,13 @@ def jobs_of(answer: Iterable[Mapping[str, Any]]) -> list[RemoteJob]:
 def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob | None) -> Data:
     """``within``: the job whose frames alone are meant. Raises BadOutput where sizes are missing."""
     size, chunk_size = meta.get("size"), meta.get("chunk_size") or task.get("data_chunk_size")
-    frames = [entry for entry in meta.get("frames") or () if isinstance(entry, dict)]
+    frames = [entry for entry in list_of(meta.get("frames")) if isinstance(entry, dict)]
     if not isinstance(size, int) or not isinstance(chunk_size, int) or chunk_size < 1 or not frames:
         raise BadOutput("CVAT does not say how many frames the task has, or of what size.", hint=_NO_CVAT)
+    if not 0 <= size <= MOST_FRAMES:
+        raise BadOutput(f"CVAT says that the task has {size:,} frames; at most {MOST_FRAMES:,} are taken.")
     video = task.get("mode") == "interpolation" and len(frames) == 1 and size > 1
-    deleted = {number for number in meta.get("deleted_frames") or () if isinstance(number, int)}
+    deleted = {number for number in list_of(meta.get("deleted_frames")) if isinstance(number, int)}
     numbers = range(size) if within is None else range(within.start, min(within.stop, size - 1) + 1)
     if not video and len(frames) != size:
         raise BadOutput(f"CVAT lists {len(frames)} frames of a task of {size}.", hint=_NO_CVAT)
@@ -147,16 +155,16 @@ def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob 
     found = []
     for number in numbers:
         entry = frames[0 if len(frames) == 1 else number]
-        name = str(entry.get("name") or f"frame {number}")
+        name = text_of(entry.get("name") or f"frame {number}")
         if video:
             name = f"{name}#{number:06d}"
         named[name] = named.get(name, 0) + 1
         if named[name] > 1:
             name = f"{name} ({number})"
-        width, height = entry.get("width"), entry.get("height")
-        if not isinstance(width, int) or not isinstance(height, int) or width < 1 or height < 1:
+        size_of = _size_of(entry)
+        if size_of is None:
             raise BadOutput(f"CVAT does not say of what size {name} is.", hint=_NO_CVAT)
-        found.append(NewFrame(name, "", width, height, number, "deleted" if number in deleted else None))
+        found.append(NewFrame(name, "", *size_of, number, "deleted" if number in deleted else None))
     cut = bool(meta.get("start_frame")) or bool(meta.get("frame_filter"))
     as_video = str(task.get("data_original_chunk_type") or "imageset") == "video"
     return Data(size, chunk_size, as_video, cut, found)
@@ -174,6 +182,23 @@ def first_difference(known: Sequence[StoredFrame], now: Sequence[NewFrame]) -> s
                 else f"it began with frame {old.number} and begins with frame {new.number}"
             )
     return None if len(known) == len(now) else f"there were {len(known)}, and are {len(now)}"
+
+
+def _size_of(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = entry.get("width"), entry.get("height")
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0 and width * height < 2**31:
+        return width, height
+    return None
+
+
+def list_of(value: object) -> list[Any]:
+    """A list as it is; whatever else stands in its place holds nothing."""
+    return value if isinstance(value, list) else []
+
+
+def text_of(value: object) -> str:
+    """As text that can be stored: JSON may hold halves of characters."""
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode()
 
 
 _NO_CVAT = "Is the address that of a CVAT of version 2?"

@@ -19,7 +19,16 @@ from bridge.patience import Patience
 from bridge.remotes import Access, Writing
 from bridge.remotes.cvat.addresses import Address, parse_address
 from bridge.remotes.cvat.client import CvatClient
-from bridge.remotes.cvat.description import Data, Labels, RemoteJob, data_of, first_difference, jobs_of, labels_of
+from bridge.remotes.cvat.description import (
+    Data,
+    Labels,
+    RemoteJob,
+    data_of,
+    first_difference,
+    jobs_of,
+    labels_of,
+    list_of,
+)
 from bridge.remotes.cvat.frames import CvatFrames
 from bridge.remotes.cvat.shapes import from_body
 from bridge.remotes.cvat.sink import CvatSink
@@ -309,13 +318,20 @@ async def _annotated(client: CvatClient, address: Address, data: Data) -> set[in
     found: set[int] = set()
     for job in await _jobs(client, address):
         answer = await client.annotations(job.id)
-        found |= {body.get("frame", -1) for kind in ("tags", "shapes") for body in answer[kind]}
+        found |= {_frame_of(body) for kind in ("tags", "shapes") for body in answer[kind]}
         for track in answer["tracks"]:
-            placed = sorted(track.get("shapes") or (), key=lambda shape: shape.get("frame", 0))
+            keyed = [shape for shape in list_of(track.get("shapes")) if isinstance(shape, dict)]
+            placed = sorted(keyed, key=_frame_of)
             for shape, following in zip(placed, [*placed[1:], None], strict=True):
-                last = job.stop if following is None else following["frame"] - 1
-                found |= set() if shape.get("outside") else set(range(shape["frame"], last + 1))
+                last = job.stop if following is None else _frame_of(following) - 1
+                frames = range(max(0, _frame_of(shape)), min(last + 1, data.size))
+                found |= set() if shape.get("outside") else set(frames)
     return found
+
+
+def _frame_of(body: dict[str, Any]) -> int:
+    frame = body.get("frame")
+    return frame if isinstance(frame, int) else -1
 
 
 def _state(frame: NewFrame, annotated: set[int]) -> str | None:
