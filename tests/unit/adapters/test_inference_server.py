@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters.base import Context, ModelCard, PredictOptions
 from adapters.errors import AccessDenied, BadOutput, PredictorError, Unavailable, Unsupported
 from adapters.frame import Frame
-from adapters.inference_server import InferenceServer, build_batch
+from adapters.http_caller import Host, HttpCaller
+from adapters.inference_server import InferenceServer, InferenceServerPredictor, build_batch
 from adapters.network import HttpPolicy
 from adapters.references import InferenceServerModel
 from adapters.roboflow_answers import KINDS
@@ -24,6 +27,7 @@ from adapters.sent_image import SentImage
 from tests import models
 from tests.servers import inference_server
 from tests.servers.roboflow import KEY, Roboflow
+from tests.unit.adapters.json_values import json_like
 
 EVERYTHING = PredictOptions(floor_score=0.0)
 KIND_OF = {
@@ -152,3 +156,33 @@ async def test_a_server_that_is_gone_is_unavailable(world: World) -> None:
     with pytest.raises(Unavailable):
         await InferenceServer().open(card, world.context)
     world.host.__enter__()
+
+
+WORDS = [
+    *("predictions", "x", "y", "width", "height", "class", "class_id", "confidence", "points", "keypoints"),
+    *("segmentation_mask", "class_map", "image", "top", "predicted_classes"),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), json_like(WORDS), st.integers(1, 2))
+def test_any_answer_is_detections_or_a_predictor_error(kind: str, answer: Any, count: int) -> None:
+    card = ModelCard(
+        "m",
+        "inference-server",
+        "r",
+        "1",
+        "object-detection",
+        models.LABELS,
+        ("rectangle",),
+        "hosted",
+        settings={"kind": kind, "model_id": "m/1", "base_url": "http://127.0.0.1:1"},
+    )
+    caller = HttpCaller("http://127.0.0.1:1", HttpPolicy(frozenset({"127.0.0.1:1"})), Host("server", ""))
+    predictor = InferenceServerPredictor(card, caller, None)
+    try:
+        found = predictor.read(answer, [SentImage(b"x", "image/png", 8, 6)] * count, EVERYTHING)
+    except PredictorError as error:
+        assert len(error.message) > 10
+        return
+    assert len(found) == count
