@@ -523,6 +523,8 @@ DETECTION: tuple[Callable[[], Built], ...] = (
     d_fine,
     deimv2,
 )
+# Of the same code as others above, and so not run as programs of their own.
+SIBLINGS: tuple[Callable[[], Built], ...] = (dab_detr, table_transformer, lw_detr, rt_detr, deimv2)
 CLASSIFICATION: tuple[Callable[[], Built], ...] = (vit, resnet, convnext)
 SEMANTIC: tuple[Callable[[], Built], ...] = (segformer, upernet)
 UNIVERSAL: tuple[Callable[[], Built], ...] = (mask2former, maskformer, oneformer, detr_segmentation)
