@@ -28,6 +28,7 @@ _NOT_PUBLIC = tuple(
     ipaddress.ip_network(each)
     for each in (
         "168.63.129.16/32",  # Azure's WireServer, the same address in every virtual network
+        "192.0.0.0/24",  # special, RFC 6890; at 192.0.0.192 a cloud answers with its metadata
         "192.88.99.0/24",  # 6to4 relays, taken back by RFC 7526
         "64:ff9b:1::/48",  # NAT64 of a site's own, RFC 8215
         "fec0::/10",  # site-local, taken back by RFC 3879

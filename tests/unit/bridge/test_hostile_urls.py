@@ -30,7 +30,9 @@ ADDRESSES = [
     "[::ffff:168.63.129.16]", "[2002:a83f:8110::]", "[fec0::1]",
     "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]", "localhost", "LOCALHOST", "localhost.", "foo.localhost",
     "metadata.google.internal", "metadata", "kubernetes.default.svc", "127.0.0.1.nip.io", "localtest.me",
-    "rebind.example.com",
+    "rebind.example.com", "127.0.0.1:22", "127.0.0.1.", "0x7F.1", "00000177.1", "[::1%25lo]", "[::ffff:0:0]", "[0::1]",
+    "[::ffff:0a00:0001]", "[2001:db8::1]", "[100::1]", "[2001::1]", "198.51.100.7", "203.0.113.9", "240.0.0.1",
+    "0.0.0.1", "100.100.100.200", "192.0.0.192", "ip6-localhost", "127.0.0.1%00.huggingface.co", "⑯⑨.254.169.254",
 ]  # fmt: skip
 
 # Whole texts: user names that look like hosts, odd dots and letters, other schemes, line breaks, broken authorities.
