@@ -307,5 +307,14 @@ def _error_text(body: bytes) -> str:
         if isinstance(value, list):
             value = "; ".join(str(each.get("msg", "")) if isinstance(each, dict) else str(each) for each in value[:3])
         if isinstance(value, str) and value:
-            return value
+            return ": ".join((value, *_fields_of(content)))
     return ""
+
+
+def _fields_of(content: Mapping[str, Any]) -> list[str]:
+    """Which fields are wrong, as Django's REST framework says it in Label Studio: ``{field: [sentence, ..]}``."""
+    fields = content.get("validation_errors")
+    if not isinstance(fields, dict) or not fields:
+        return []
+    named = ((name, value[0] if isinstance(value, list) and value else value) for name, value in fields.items())
+    return ["; ".join(f"{name} {value}" for name, value in list(named)[:3])]

@@ -24,7 +24,7 @@ from adapters.errors import (
     RateLimited,
     Unavailable,
 )
-from adapters.http_caller import Answer, Host, HttpCaller, Request, read_json, retry_after_seconds
+from adapters.http_caller import Answer, Host, HttpCaller, Request, _error_text, read_json, retry_after_seconds
 from adapters.network import HttpPolicy
 from tests.servers.loopback import Loopback
 
@@ -215,3 +215,23 @@ def test_keys_of_others_in_an_error_text_are_blotted_out() -> None:
         "GET /x?api_key=AnotherKey0123456 Authorization: Bearer hf_abcdefghijklmnop, invalid token: none"
     )
     assert text == "GET /x?api_key=*** Authorization: Bearer ***, invalid token: none"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (
+            {"detail": "Validation error", "validation_errors": {"result": ["is no list"]}},
+            "Validation error: result is no list",
+        ),
+        (
+            {"detail": "Validation error", "validation_errors": {"a": "x", "b": ["y", "z"]}},
+            "Validation error: a x; b y",
+        ),
+        ({"detail": "Not found.", "validation_errors": None}, "Not found."),
+        ({"detail": "Not found.", "validation_errors": {}}, "Not found."),
+        ({"message": "m", "validation_errors": {"a": []}}, "m: a []"),
+    ],
+)
+def test_the_fields_that_are_wrong_are_named(body: object, says: str) -> None:
+    assert _error_text(json.dumps(body).encode()) == says
