@@ -85,6 +85,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
             decrypt=lambda token: registry.secrets.decrypt(token).get_secret_value(),
             max_image_bytes=settings.images.max_file_mb * 2**20,
             downloads=settings.label_studio.downloads,
+            max_task_frames=settings.images.max_task_frames,
             hosts={"label-studio": urlsplit(settings.label_studio.base_url).netloc.lower()},
         )
         jobs = Jobs(store, registry, runner_options(settings), access)

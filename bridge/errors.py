@@ -53,6 +53,14 @@ class TooLarge(BridgeError):
     status, code = 413, "too_large"
 
 
+def too_many_frames(what: str, frames: int, most: int) -> TooLarge:
+    """What a task of another tool is refused with that has more frames than ``[images] max_task_frames``."""
+    return TooLarge(
+        f"{what} has {frames:,} frames; a task takes at most {most:,}.",
+        hint="Choose a part of it, such as one job of CVAT, or raise max_task_frames in [images] of config.toml.",
+    )
+
+
 class UnsupportedMediaType(BridgeError):
     status, code = 415, "unsupported_media_type"
 

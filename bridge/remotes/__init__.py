@@ -56,6 +56,7 @@ class Access:
     decrypt           what the database holds of a secret -> the secret
     max_image_bytes   larger images are refused
     downloads         images that are fetched at the same time
+    max_task_frames   tasks with more frames are refused; each becomes a row of ours
     hosts             kind -> ``host`` or ``host:port`` of the one that the operator named
     """
 
@@ -66,6 +67,7 @@ class Access:
     decrypt: Callable[[bytes], str] = _no_key
     max_image_bytes: int = 200 * 2**20
     downloads: int = 16
+    max_task_frames: int = 1_000_000
     hosts: Mapping[str, str] = field(default_factory=dict)
 
 

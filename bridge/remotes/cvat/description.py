@@ -8,9 +8,8 @@ from typing import Any
 
 from adapters.errors import BadOutput
 from bridge.domain import LABEL_TYPES, LabelAttribute, NewFrame, StoredFrame, TaskLabel
+from bridge.errors import too_many_frames
 from bridge.task_labels import INPUT_TYPES, color_of
-
-MOST_FRAMES = 2_000_000  # of a task; each becomes a row of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +133,23 @@ def jobs_of(answer: Iterable[Mapping[str, Any]]) -> list[RemoteJob]:
         for entry in answer
         if entry.get("type", "annotation") == "annotation"
         and all(isinstance(entry.get(key), int) for key in ("id", "start_frame", "stop_frame"))
+        and entry["start_frame"] >= 0
     ]
     return sorted(jobs, key=lambda job: (job.start, job.id))
 
 
-def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob | None) -> Data:
-    """``within``: the job whose frames alone are meant. Raises BadOutput where sizes are missing."""
+def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob | None, most: int) -> Data:
+    """``within``: the job whose frames alone are meant. Raises BadOutput where sizes are missing, TooLarge where the
+    task (or that job) has more than ``most`` frames."""
     size, chunk_size = meta.get("size"), meta.get("chunk_size") or task.get("data_chunk_size")
     frames = [entry for entry in list_of(meta.get("frames")) if isinstance(entry, dict)]
-    if not isinstance(size, int) or not isinstance(chunk_size, int) or chunk_size < 1 or not frames:
+    if not isinstance(size, int) or not isinstance(chunk_size, int) or min(size, chunk_size) < 1 or not frames:
         raise BadOutput("CVAT does not say how many frames the task has, or of what size.", hint=_NO_CVAT)
-    if not 0 <= size <= MOST_FRAMES:
-        raise BadOutput(f"CVAT says that the task has {size:,} frames; at most {MOST_FRAMES:,} are taken.")
     video = task.get("mode") == "interpolation" and len(frames) == 1 and size > 1
     deleted = {number for number in list_of(meta.get("deleted_frames")) if isinstance(number, int)}
     numbers = range(size) if within is None else range(within.start, min(within.stop, size - 1) + 1)
+    if numbers.stop - numbers.start > most:  # len() of a range ends at 2**63
+        raise too_many_frames("The task" if within is None else "The job", numbers.stop - numbers.start, most)
     if not video and len(frames) != size:
         raise BadOutput(f"CVAT lists {len(frames)} frames of a task of {size}.", hint=_NO_CVAT)
     named: dict[str, int] = {}

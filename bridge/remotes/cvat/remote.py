@@ -76,14 +76,14 @@ class Cvat:
     async def source(self, task: Task, patience: Patience) -> AsyncIterator[FrameSource]:
         address = address_of(task)
         async with self._client(address, patience) as client:
-            _, data = await _data(client, address)
+            _, data = await _data(client, address, self._most(task))
             yield CvatFrames(client, address.task or 0, data)
 
     @asynccontextmanager
     async def sink(self, writing: Writing, patience: Patience) -> AsyncIterator[Sink]:
         address, store = address_of(writing.task), self.access.store
         async with self._client(address, patience) as client:
-            await self._check_frames(writing.task, (await _data(client, address))[1])
+            await self._check_frames(writing.task, (await _data(client, address, self._most(writing.task)))[1])
             labels = await self._labels(client, address, writing.task)
             wanted = {name for name in (await self._pairs(writing)) if name not in labels.by_name}
             if wanted:
@@ -120,7 +120,7 @@ class Cvat:
     async def refresh(self, task: Task, frames: FrameSelection) -> None:
         address = address_of(task)
         async with self._client(address, Patience(10.0)) as client:
-            _, data = await _data(client, address)
+            _, data = await _data(client, address, self._most(task))
             await self._check_frames(task, data)
             await self._labels(client, address, task)
             annotated = await _annotated(client, address, data) if frames.only == "unannotated" else set[int]()
@@ -193,11 +193,15 @@ class Cvat:
                 f"hubbridge task remove {task.id}",
             )
 
+    def _most(self, task: Task) -> int:
+        """Frames that a task which is known may have: it stays, whatever the setting says by now."""
+        return max(self.access.max_task_frames, task.frame_count)
+
     async def _find_or_add(self, client: CvatClient, address: Address) -> Task:
         known = await self._find(str(address))
         if known is not None:
             return known
-        entry, data = await _data(client, address)
+        entry, data = await _data(client, address, self.access.max_task_frames)
         labels = labels_of(await client.pages("/api/labels", f"task {address.task}", task_id=address.task))
         if not labels:
             raise InvalidRequest(f"Task {address.task} of CVAT has no labels.", hint="Add labels to it in CVAT.")
@@ -287,7 +291,7 @@ async def check_version(client: CvatClient) -> str:
     return version
 
 
-async def _data(client: CvatClient, address: Address) -> tuple[dict[str, Any], Data]:
+async def _data(client: CvatClient, address: Address, most: int) -> tuple[dict[str, Any], Data]:
     subject = f"task {address.task}"
     entry = await client.get(f"/api/tasks/{address.task}", subject)
     if not isinstance(entry, dict) or not entry.get("size"):
@@ -298,7 +302,7 @@ async def _data(client: CvatClient, address: Address) -> tuple[dict[str, Any], D
     if address.job is not None:
         within = (await _jobs(client, address))[0]
     meta = await client.get(f"/api/tasks/{address.task}/data/meta", subject)
-    return entry, data_of(entry, meta if isinstance(meta, dict) else {}, within)
+    return entry, data_of(entry, meta if isinstance(meta, dict) else {}, within, most)
 
 
 async def _jobs(client: CvatClient, address: Address) -> list[RemoteJob]:

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from adapters.errors import AccessDenied, BadOutput
 from adapters.http_caller import Host, HttpCaller, Request, read_json
 from adapters.network import HttpPolicy
+from bridge.sources.names import printable
 
 HOST = Host(
     "Label Studio",
@@ -107,20 +108,20 @@ class LabelStudio:
         found = _mapping(await self.ask(f"/api/projects/{project_id}/", subject=f"project {project_id}"))
         return Project(
             id=project_id,
-            title=str(found.get("title") or "")[:200],
-            label_config=str(found.get("label_config") or ""),
-            model_version=str(found.get("model_version") or ""),
+            title=_line(found.get("title"))[:200],
+            label_config=_text(found.get("label_config")),
+            model_version=_text(found.get("model_version")),
             task_number=_count(found.get("task_number")),
         )
 
     async def version(self) -> str:
         """Such as 1.23.2; empty where it does not say."""
         found = _mapping(await self.ask("/api/version"))
-        return str(found.get("release") or "")[:40]
+        return _line(found.get("release"))[:40]
 
     async def user(self) -> str:
         """Who the key belongs to."""
-        return str(_mapping(await self.ask("/api/current-user/whoami")).get("email") or "")[:200]
+        return _line(_mapping(await self.ask("/api/current-user/whoami")).get("email"))[:200]
 
     async def backends(self, project_id: int) -> list[Json]:
         """The ML backends that are connected to a project."""
@@ -136,7 +137,7 @@ class LabelStudio:
         return _mapping(await self.ask(f"/api/tasks/{task_id}/", subject=f"task {task_id}"))
 
     async def predictions(self, project_id: int, task_ids: Sequence[int]) -> dict[int, list[Json]]:
-        """What each of some tasks holds; a task that is gone is left out."""
+        """What each of some tasks holds, each with an id; a task that is gone is left out."""
         chosen = {"selectedItems": {"all": False, "included": list(task_ids)}}
         query = {"project": project_id, "page": 1, "page_size": len(task_ids), "fields": "all"}
         path = f"/api/tasks/?{urlencode({**query, 'query': json.dumps(chosen)})}"
@@ -144,9 +145,12 @@ class LabelStudio:
         wanted, found = set(task_ids), {}
         for task in _rows(answer.get("tasks")):
             number = task.get("id")
-            if isinstance(number, int) and number in wanted:
+            if type(number) is int and number in wanted:
                 held = task.get("predictions")
-                found[number] = _rows(held) if isinstance(held, list) else await self._predictions_of(number)
+                entries = _rows(held) if isinstance(held, list) else await self._predictions_of(number)
+                if not all(type(entry.get("id")) is int for entry in entries):
+                    raise BadOutput(f"Label Studio answered a prediction of task {number} without an id.")
+                found[number] = entries
         return found
 
     async def _predictions_of(self, task_id: int) -> list[Json]:
@@ -179,11 +183,24 @@ def token_claims(key: str) -> Json | None:
 def _expires(token: str) -> float:
     """Seconds since 1970; 0 where it does not say, so that it is not kept."""
     end = (token_claims(token) or {}).get("exp")
-    return float(end) if isinstance(end, int | float) else 0.0
+    try:
+        return float(end) if isinstance(end, int | float) else 0.0
+    except OverflowError:  # JSON has integers beyond every float
+        return 0.0
+
+
+def regions_of(prediction: Mapping[str, Any]) -> list[Json]:
+    """The regions that a prediction of the project holds, whoever made it."""
+    result = prediction.get("result")
+    return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
 
 
 def _packed(body: Any) -> bytes:
-    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    """Raises BadOutput: what a project held, and is to be brought back, may have numbers that JSON does not know."""
+    try:
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:
+        raise BadOutput("What is to be written to Label Studio holds a number that is none.") from error
 
 
 def _mapping(answer: Any) -> Json:
@@ -199,6 +216,15 @@ def _rows(answer: Any) -> list[Json]:
     if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
         raise BadOutput("Label Studio answered something else than a list.")
     return answer
+
+
+def _text(value: Any) -> str:
+    """As text that can be stored: JSON may hold halves of characters."""
+    return str(value or "").replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _line(value: Any) -> str:
+    return printable(str(value or ""))
 
 
 def _count(value: Any) -> int:

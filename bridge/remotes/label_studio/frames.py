@@ -62,13 +62,18 @@ def frames_of(task: Mapping[str, Any], config: LabelConfig) -> list[NewFrame]:
     found = []
     for index, image in enumerate(images):
         address, number = _at(data, image.key), task_id * len(images) + index
-        if not isinstance(address, str) or not address.strip() or "\0" in address or number > MOST_NUMBER:
+        if not isinstance(address, str) or not _storable(address) or number > MOST_NUMBER:
             continue
         place = Place(task_id, image.name, address.strip())
         parts = [str(task_id), *([image.name] if len(images) > 1 else []), _file_name(place.address)]
         name = printable("-".join(part for part in parts if part))
         found.append(NewFrame(name, place.path, 0, 0, number, "annotated" if annotated else None))
     return found
+
+
+def _storable(address: str) -> bool:
+    """Whether it is an address at all, and without halves of characters, which JSON may hold."""
+    return bool(address.strip()) and "\0" not in address and not any("\ud800" <= char <= "\udfff" for char in address)
 
 
 def _at(data: Mapping[str, Any], key: str) -> Any:

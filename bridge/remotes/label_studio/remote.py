@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from adapters.errors import AccessDenied, ModelNotFound
+from adapters.errors import AccessDenied, BadOutput, ModelNotFound
 from adapters.network import HttpPolicy
 from bridge.domain import Job, Shape, StoredFrame, Task, Undone
-from bridge.errors import Conflict, translated
+from bridge.errors import Conflict, too_many_frames, translated
 from bridge.job_spec import FrameSelection
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.labels import task_labels
@@ -21,7 +21,7 @@ from bridge.mapping import some
 from bridge.patience import Patience
 from bridge.remotes import Access, Writing
 from bridge.remotes.label_studio.address import ProjectAddress, is_project, parse_project
-from bridge.remotes.label_studio.client import Json, LabelStudio, Project
+from bridge.remotes.label_studio.client import Json, LabelStudio, Project, regions_of
 from bridge.remotes.label_studio.frames import ProjectFrames, frames_of
 from bridge.remotes.label_studio.images import Images
 from bridge.remotes.label_studio.sink import AT_ONCE, Naming, PredictionSink, remove_predictions
@@ -129,8 +129,12 @@ class LabelStudioRemote:
     async def _read_pages(
         self, studio: LabelStudio, address: ProjectAddress, config: LabelConfig, task: Task
     ) -> tuple[set[int], bool]:
-        """(numbers of the frames, whether as many tasks were there all the time)."""
+        """(numbers of the frames, whether as many tasks were there all the time).
+
+        Raises BadOutput where pages never end, TooLarge where there are more frames than a task may have.
+        """
         seen: set[int] = set()
+        ids: set[int] = set()
         page, total, totals = 1, 1, set[int]()
         while (page - 1) * PAGE < total:
             try:
@@ -142,8 +146,14 @@ class LabelStudioRemote:
             totals.add(total)
             if not found:
                 break
+            known = len(ids)
+            ids.update(number for each in found if isinstance(number := each.get("id"), int))
+            if len(ids) == known:
+                raise BadOutput(f"Page {page} of {address.text} holds no task that was not on an earlier page.")
             frames = [frame for each in found for frame in frames_of(each, config)]
             seen |= {frame.number for frame in frames if frame.number is not None}
+            if len(seen) > self.access.max_task_frames:
+                raise too_many_frames("The project", len(seen), self.access.max_task_frames)
             async with self.access.store.write() as connection:
                 await rows.put_frames(connection, task.id, frames)
             page += 1
@@ -284,9 +294,9 @@ def address_of(task: Task) -> ProjectAddress:
 
 def _is_there(body: Json, held: Sequence[Json]) -> bool:
     """Whether a task holds this prediction: the same version and regions of the same ids."""
-    ids = [region.get("id") for region in body.get("result") or ()]
+    ids = [region.get("id") for region in regions_of(body)]
     return any(
         each.get("model_version") == body.get("model_version")
-        and [region.get("id") for region in each.get("result") or ()] == ids
+        and [region.get("id") for region in regions_of(each)] == ids
         for each in held
     )

@@ -22,7 +22,7 @@ from bridge.label_studio.regions import Size, id_stem, prediction
 from bridge.label_studio.version import stem_of
 from bridge.patience import Patience
 from bridge.remotes import Writing
-from bridge.remotes.label_studio.client import Json, LabelStudio
+from bridge.remotes.label_studio.client import Json, LabelStudio, regions_of
 from bridge.remotes.label_studio.frames import place_of
 from bridge.remotes.target_lease import TargetLease
 from bridge.sinks.sink import FinishedFrame, Written
@@ -58,7 +58,7 @@ class Naming:
         """Whether a prediction is this job's: by its version, and the ids of its regions where it has any."""
         if held.get("model_version") != self.version:
             return False
-        regions = held.get("result") or []
+        regions = regions_of(held)
         return not regions or str(regions[0].get("id")).startswith(id_stem(self.version, self.key(task_id)))
 
 

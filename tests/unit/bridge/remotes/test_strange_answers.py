@@ -12,29 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.errors import BadOutput
+from bridge.errors import TooLarge
 from bridge.remotes.cvat.client import _following
-from bridge.remotes.cvat.description import MOST_FRAMES, Labels, data_of, jobs_of, labels_of
+from bridge.remotes.cvat.description import Labels, RemoteJob, data_of, jobs_of, labels_of
+from tests.strange import VALUES, spoilt
 
-VALUES = st.one_of(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-    st.sampled_from([0, -1, 10**9, 2**31, 2**63, 10**400, "", "\0", "\ud800", [], {}, [[]], [{}]]),
-    st.lists(st.none() | st.integers() | st.text(max_size=3), max_size=3),
-)
 ATTRIBUTE = {"id": 5, "name": "color", "input_type": "select", "values": ["red"], "default_value": "red"}
 POINT = {"id": 12, "name": "nose", "attributes": [ATTRIBUTE]}
 LABELS = [{"id": 11, "name": "car", "type": "skeleton", "attributes": [ATTRIBUTE], "sublabels": [POINT]}]
 META = {"size": 2, "chunk_size": 36, "deleted_frames": [1], "frames": [{"name": "a", "width": 4, "height": 3}] * 2}
+MOST = 1000
 JOBS = [{"id": 1, "start_frame": 0, "stop_frame": 1, "type": "annotation"}]
-
-
-def spoilt(answer: Any, value: Any, chance: random.Random) -> Any:
-    """The same with one value in it, however deep, replaced."""
-    if not isinstance(answer, dict | list) or not answer or chance.random() < 0.1:
-        return value
-    changed: Any = answer.copy()
-    key = chance.choice(list(changed)) if isinstance(changed, dict) else chance.randrange(len(changed))
-    changed[key] = spoilt(changed[key], value, chance)
-    return changed
 
 
 @settings(max_examples=300, deadline=None)
@@ -49,16 +37,19 @@ def test_any_description_is_read_or_refused(value: Any, seed: int) -> None:
     for job in jobs_of([entry for entry in [spoilt(JOBS[0], value, chance)] if isinstance(entry, dict)]):
         assert isinstance(job.start, int)
     meta = spoilt(META, value, chance)
-    with suppress(BadOutput):
-        for frame in data_of({"mode": "annotation"}, meta if isinstance(meta, dict) else {}, None).frames:
+    with suppress(BadOutput, TooLarge):
+        for frame in data_of({"mode": "annotation"}, meta if isinstance(meta, dict) else {}, None, MOST).frames:
             assert frame.name.encode()
             assert 0 < frame.width * frame.height < 2**31
 
 
 def test_a_task_of_a_billion_frames_takes_no_memory() -> None:
     meta = {"size": 10**9, "chunk_size": 36, "frames": [{"name": "a.mp4", "width": 4, "height": 3}]}
-    with pytest.raises(BadOutput, match=f"at most {MOST_FRAMES:,}"):
-        data_of({"mode": "interpolation"}, meta, None)
+    with pytest.raises(TooLarge, match="1,000,000,000 frames; a task takes at most 1,000") as refused:
+        data_of({"mode": "interpolation"}, meta, None, MOST)
+    assert "max_task_frames" in refused.value.hint
+    within = RemoteJob(5, 10**6, 10**6 + MOST - 1)
+    assert len(data_of({"mode": "interpolation"}, meta, within, MOST).frames) == MOST
 
 
 def test_two_labels_of_one_name_are_refused() -> None:
