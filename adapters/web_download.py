@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from adapters.errors import (
     BadOutput,
     ModelNotFound,
     PredictorError,
+    PredictTimeout,
     RateLimited,
     Unavailable,
     Unsupported,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _IDLE_S = 30.0  # to connect, and between two chunks
 _TRIES = 5  # in a row without a single new byte
 _REDIRECTS = 5
+_PATIENCE_S = 120.0  # after which a file that comes at fewer bytes a second is not waited for
+_LEAST_BYTES_PER_S = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,10 @@ async def download(
     """Make ``target`` the file, which appears at once and whole or not at all; its SHA-256.
 
     What an earlier call left is resumed. Raises PredictorError: Unsupported for a pickle, BadOutput where the content
-    is not what the digest says.
+    is not what the digest says, PredictTimeout where it would take for ever.
     """
     policy.check(file.url)
+    progress = _not_dripping(file, progress)
     await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     async with filelock.AsyncFileLock(f"{partial}.lock"):  # another process may want it too
@@ -101,6 +106,26 @@ async def download(
             )
         await asyncio.to_thread(partial.replace, target)
     return digest
+
+
+def _not_dripping(file: WebFile, progress: Callable[[DownloadProgress], None]) -> Callable[[DownloadProgress], None]:
+    """``progress``, which raises PredictTimeout where a host sends just enough to be waited for."""
+    began, came = time.monotonic(), 0
+    last: int | None = None
+
+    def note(now: DownloadProgress) -> None:
+        nonlocal came, last
+        came += 0 if last is None else max(0, now.done_bytes - last)  # what an earlier call left did not come now
+        last = now.done_bytes
+        took = time.monotonic() - began
+        if took > _PATIENCE_S and came / took < _LEAST_BYTES_PER_S:
+            raise PredictTimeout(
+                f"{file.host} sends {file.name} at less than {_LEAST_BYTES_PER_S:g} bytes a second.",
+                hint="Download the file by other means and give its path, or try again later.",
+            )
+        progress(now)
+
+    return note
 
 
 async def _append(
@@ -185,13 +210,24 @@ async def _answered(
             async with response:
                 where = response.headers.get("Location", "")
                 if response.status in (301, 302, 303, 307, 308) and where:
-                    url = urljoin(url, where)
+                    url = _following(file, url, where)
                     continue
                 if response.status not in (200, 206, 416):
                     raise _refused(file, response)
                 yield response
                 return
     raise PredictorError(f"{file.host} redirects {file.name} from one address to the next.", hint="Is it gone?")
+
+
+def _following(file: WebFile, url: str, where: str) -> str:
+    """Where a redirect leads. Raises PredictorError where that is no address."""
+    try:
+        joined = urljoin(url, where)
+        parts = urlsplit(joined)
+        _ = parts.port, (parts.hostname or "").encode("idna"), joined.encode()
+    except ValueError:
+        raise PredictorError(f"{file.host} redirects {file.name} to what is no address.", hint="Is it gone?") from None
+    return joined
 
 
 def _authorization(key: str) -> str:

@@ -21,16 +21,19 @@ class Served:
 
 
 class FileServer(Loopback):
-    """``files``: path -> what lies there. Below /moved/ every file is a redirect to the same host's other name."""
+    """``files``: path -> what lies there. Below /moved/ every file is a redirect to the same host's other name, and
+    ``/moved/`` itself to ``leads``."""
 
     def __init__(self, files: dict[str, Served], key: str | None = None) -> None:
         super().__init__()
-        self.files, self.key = files, key
+        self.files, self.key, self.leads = files, key, ""
 
     def given_key(self, request: web.Request) -> str:
         return request.headers.get("Authorization", "")
 
     async def answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        if request.path == "/moved/":
+            return web.Response(status=302, headers={"Location": self.leads})
         if request.path.startswith("/moved/"):
             target = f"http://localhost:{self.port}/{request.path.removeprefix('/moved/')}"
             return web.Response(status=302, headers={"Location": target})

@@ -51,10 +51,8 @@ class _Caller(HttpCaller):
             kind = RemoteFailed if status == 500 else Unavailable
             return kind(f"CVAT {why} (HTTP {status}){says}.", retry_after=answer.retry_after)
         if 300 <= status < 400:
-            where = answer.headers.get("Location", "")
-            place = urlsplit(where)
-            target = f" {place.scheme}://{place.netloc}" if place.netloc else " another address"
-            return RemoteRefused(status, f"CVAT sends us on to{target}.", hint="Use that address.")
+            target = _origin(answer.headers.get("Location", "")) or "another address"
+            return RemoteRefused(status, f"CVAT sends us on to {target}.", hint="Use that address.")
         if status in (400, 405, 409, 413, 415, 422):
             return RemoteRefused(status, f"CVAT refuses {request.subject} (HTTP {status}){says}.")
         return super()._refused(request, answer, frame_id)
@@ -215,6 +213,15 @@ def _following(address: object, subject: str) -> dict[str, object]:
         return dict(parse_qsl(urlsplit(str(address)).query))
     except ValueError as error:
         raise BadOutput(f"CVAT answered no address of the next page of {subject}.") from error
+
+
+def _origin(address: str) -> str:
+    """Scheme and host of an address; empty where it names none."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def _sentences(value: Any) -> list[str]:

@@ -17,6 +17,7 @@ from adapters.errors import (
     BadOutput,
     ModelNotFound,
     PredictorError,
+    PredictTimeout,
     RateLimited,
     Unavailable,
     Unsupported,
@@ -148,6 +149,31 @@ async def test_redirects_without_end_are_given_up(server: FileServer, tmp_path: 
     with pytest.raises(PredictorError, match="redirects"):
         await fetch(server, tmp_path / "m.onnx", "/round/m.onnx")
     assert len(server.seen) < 10
+
+
+@pytest.mark.parametrize(
+    "leads",
+    ["https://[::1/m", "https://[bad]/m", "https://a:99999/m", "https://a:b/m", f"https://{'a' * 64}/m", "//a..b/m"],
+)
+async def test_a_redirect_to_what_is_no_address_is_refused(server: FileServer, tmp_path: Path, leads: str) -> None:
+    server.leads = leads
+    with pytest.raises(PredictorError, match="no address"):
+        await fetch(server, tmp_path / "m.onnx", "/moved/")
+
+
+async def test_a_file_that_drips_is_not_waited_for_and_goes_on_later(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each connection brings a little and ends: every one is progress, and together they would never end."""
+    monkeypatch.setattr("adapters.web_download._PATIENCE_S", 0.5)
+    monkeypatch.setattr("adapters.web_download._LEAST_BYTES_PER_S", 1e9)
+    server.files["/m.onnx"].cut_at = [100 + 10 * each for each in range(1000)]
+    with pytest.raises(PredictTimeout, match="bytes a second"):
+        await fetch(server, tmp_path / "m.onnx")
+    server.files["/m.onnx"].cut_at = []
+    monkeypatch.setattr("adapters.web_download._PATIENCE_S", 120.0)
+    await fetch(server, tmp_path / "m.onnx")
+    assert int(server.seen[-1].headers["Range"][6:-1]) > 0
 
 
 async def test_a_login_is_sent_as_such(server: FileServer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pytest import MonkeyPatch
 from adapters.base import Mask
 from adapters.network import HttpPolicy
 from bridge.domain import JobState, Shape, Source
-from bridge.errors import InvalidRequest
+from bridge.errors import InvalidRequest, RemoteRefused
 from bridge.masks import crop_mask, mask_from_polygon
 from bridge.patience import Patience
 from bridge.remotes.cvat.addresses import parse_address
@@ -24,6 +24,7 @@ from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels, labels_of
 from bridge.remotes.cvat.shapes import from_body, is_tag, to_body
 from tests.servers.cvat import TOKEN, CvatJob, CvatServer, CvatTask, State, images_task, label
+from tests.servers.files import FileServer
 from tests.unit.bridge.remotes.cvat_world import LABELS, cvat_world
 
 SIZE = (64, 48)
@@ -186,3 +187,19 @@ def test_addresses_are_read_as_people_paste_them() -> None:
         assert parse_address(text) is None
     with pytest.raises(InvalidRequest, match="password"):
         parse_address("https://me:secret@cvat.example/tasks/1")
+
+
+@pytest.mark.parametrize(
+    ("leads", "said"),
+    [("https://cvat.example/auth/login?next=1", "https://cvat.example."), ("https://[::1/", "another address")],
+)
+async def test_a_redirect_is_refused_and_says_where_to_as_far_as_it_makes_sense(leads: str, said: str) -> None:
+    with FileServer({}) as server:
+        server.leads = leads
+        client = CvatClient(
+            server.url, TOKEN, patience=Patience(0.0), policy=HttpPolicy(frozenset({f"127.0.0.1:{server.port}"}))
+        )
+        with pytest.raises(RemoteRefused, match="sends us on to") as refused:
+            await client.get("/moved/", "its version")
+        await client.close()
+    assert said in refused.value.message
