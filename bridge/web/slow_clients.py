@@ -9,6 +9,7 @@ next request for ``KEPT_S``.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from bridge.domain import Scope
 from bridge.errors import Overloaded
+from bridge.web.authentication import scope_of
 
 log = structlog.get_logger(__name__)
 
@@ -32,13 +35,15 @@ ANSWER_S = 60.0
 LOOK_EVERY_S = 2.0
 MOST_CONNECTIONS = 800  # below the 1024 files that most systems allow a process
 MOST_REQUESTS = 400  # at work at the same time, event streams among them
+MOST_UNKNOWN = 50  # of them, that bring a body to where nobody is asked for a token: logins
+ALIVE = "/healthz"  # asks for nothing that could be taken, and whoever hears 503 there may end the process
 
 
 @dataclass(slots=True)
 class _Seen:
     """What is known of a connection: its request at work, if any, and since when it has kept us waiting.
 
-    unsent   bytes of an answer that the system does not take, since the client does not; so many since ``stuck``
+    unsent   bytes of an answer that the client has not taken; so many since ``stuck``
     """
 
     since: float
@@ -55,27 +60,38 @@ class SlowClients:
     def __init__(self) -> None:
         self._seen: WeakKeyDictionary[asyncio.Transport, _Seen] = WeakKeyDictionary()
         self._at_work = 0
+        self._unknown = 0
 
     @property
     def middleware(self) -> Middleware:
         @web.middleware
         async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if self._at_work >= MOST_REQUESTS:
-                raise Overloaded(
-                    f"{MOST_REQUESTS} requests are at work already.", hint="Ask again in a moment, and fewer at once."
-                )
+            unknown = request.can_read_body and scope_of(request.match_info.handler) is Scope.OPEN
+            if request.path != ALIVE:
+                self._check_room(unknown=unknown)
             transport, clock = request.transport, asyncio.get_running_loop().time
             self._at_work += 1
+            self._unknown += unknown
             if transport is not None:
                 self._seen[transport] = _Seen(clock(), request, began=clock())
             try:
                 return await handler(request)
             finally:
                 self._at_work -= 1
+                self._unknown -= unknown
                 if transport is not None:
                     self._seen[transport] = _Seen(clock() + KEPT_S - HEAD_S)
 
         return note
+
+    def _check_room(self, *, unknown: bool) -> None:
+        """Raises Overloaded. Who has shown no token cannot take every place of those who have."""
+        for at_work, most, what in (
+            (self._at_work, MOST_REQUESTS, "requests"),
+            (self._unknown if unknown else 0, MOST_UNKNOWN, "logins"),
+        ):
+            if at_work >= most:
+                raise Overloaded(f"{most} {what} are at work already.", hint="Ask again soon, and fewer at once.")
 
     async def watch(self, server: web.Server) -> None:
         """Until cancelled."""
@@ -100,8 +116,8 @@ class SlowClients:
     def _waits_since(self, transport: asyncio.Transport, now: float) -> float:
         """Since when a connection brings nothing that is waited for; ``now`` where it does not keep us waiting."""
         seen = self._seen.setdefault(transport, _Seen(now))
-        if transport.get_write_buffer_size() > 0:
-            return _answer_waits_since(seen, transport.get_write_buffer_size(), now)
+        if (unsent := _unsent(transport)) > 0:
+            return _answer_waits_since(seen, unsent, now)
         request = seen.request
         if seen.unsent and request is None:  # the answer has gone only now
             seen.since = now + KEPT_S - HEAD_S
@@ -114,6 +130,22 @@ class SlowClients:
             seen.received, seen.since = request.content.total_bytes, now
         due = seen.began + seen.received / LEAST_BYTES_PER_S
         return min(now, min(seen.since, due) + BODY_S - HEAD_S)  # a body may pause for longer
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes that the client has not acknowledged, those in the system's buffer among them where it says so.
+
+    That buffer has up to 4 MB, and takes more only when a third of it is free: for a client of 20 KB/s, a minute.
+    """
+    held, client = transport.get_write_buffer_size(), transport.get_extra_info("socket")
+    try:
+        import fcntl  # noqa: PLC0415  (not on every system)
+        import termios  # noqa: PLC0415
+
+        sent = fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (ImportError, OSError, ValueError, AttributeError):
+        return held
+    return held + int.from_bytes(sent, sys.byteorder)
 
 
 def _answer_waits_since(seen: _Seen, unsent: int, now: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -173,6 +174,33 @@ async def test_too_many_requests_at_once_are_turned_away_and_room_comes_back(mon
     assert (await ask()).status == 200
 
 
+async def test_logins_without_an_end_take_no_place_of_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "BODY_S", 1000.0)
+    monkeypatch.setattr(slow_clients, "MOST_UNKNOWN", 2)
+    monkeypatch.setattr(slow_clients, "MOST_REQUESTS", 4)
+    head = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    stuck = [await connect(api) for _ in range(8)]
+    for _, writer in stuck:
+        writer.write(f"{head}Content-Length: 100\r\n\r\n".encode())
+    turned_away = [asyncio.create_task(reader.readuntil(b"\r\n")) for reader, _ in stuck]
+    async with asyncio.timeout(20):
+        while sum(task.done() for task in turned_away) < 6:
+            await asyncio.sleep(0.05)
+    assert {task.result().split()[1] for task in turned_away if task.done()} == {b"503"}
+    assert (await api.raw("GET", "/v1/tasks"))[0] == 200
+    for (_, writer), task in zip(stuck, turned_away, strict=True):
+        task.cancel()
+        writer.close()
+
+
+async def test_whether_the_process_lives_is_answered_when_nothing_else_is(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_clients, "MOST_REQUESTS", 0)
+    assert (await api.raw("GET", "/v1/tasks"))[0] == 503
+    assert (await api.raw("GET", "/healthz"))[0] == 200
+
+
 async def test_of_too_many_connections_those_without_a_request_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_clients, "HEAD_S", 1000.0)
     monkeypatch.setattr(slow_clients, "MOST_CONNECTIONS", 5)
@@ -194,7 +222,9 @@ ANSWER = b"x" * (64 << 20)  # more than the buffers of both sides take
 async def served(slow: slow_clients.SlowClients) -> AsyncIterator[tuple[web.AppRunner, int]]:
     """A server that answers much; the runner, and its port."""
 
-    async def handler(_: web.Request) -> web.StreamResponse:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         return web.Response(body=ANSWER)
 
     app = web.Application(middlewares=[slow.middleware])
@@ -236,3 +266,22 @@ async def test_who_takes_an_answer_slowly_has_it_whole(monkeypatch: pytest.Monke
             assert len(await reader.readexactly(len(ANSWER) // 16)) == len(ANSWER) // 16
             await asyncio.sleep(0.2)
         writer.close()
+
+
+async def test_who_takes_little_at_a_time_is_not_taken_for_one_who_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's own buffer of some MB empties before it takes any more of the answer."""
+    monkeypatch.setattr(slow_clients, "ANSWER_S", 3.0)
+    async with served(slow_clients.SlowClients()) as (runner, port):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            for _ in range(45):
+                assert await loop.sock_recv(client, 2000)
+                await asyncio.sleep(0.1)
+            assert runner.server is not None
+            assert runner.server.connections  # what the system holds comes in any case
