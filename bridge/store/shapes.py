@@ -158,17 +158,20 @@ async def get_shapes(connection: AsyncConnection, task_id: int, frames: Sequence
     return found
 
 
-async def shapes_without_job(connection: AsyncConnection, task_id: int, frame: int, job_id: int) -> list[Shape]:
-    """A frame's shapes as undoing a job would leave them."""
+async def shapes_where(
+    connection: AsyncConnection, task_id: int, frame: int, rule: sa.ColumnElement[bool]
+) -> list[Shape]:
+    """A frame's shapes for which the rule holds, removed ones among them, in the order in which they came."""
     rows = await connection.execute(sa.select(labels.c.id, labels.c.name).where(labels.c.task_id == task_id))
     names = {row.id: row.name for row in rows}
-    query = (
-        sa.select(shapes)
-        .where(shapes.c.task_id == task_id, shapes.c.frame == frame)
-        .where(shapes.c.job_id.is_distinct_from(job_id), _LIVE | (shapes.c.removed_by == job_id))
-        .order_by(shapes.c.id)
-    )
-    return [_shape(row, names) for row in await connection.execute(query)]
+    query = sa.select(shapes).where(shapes.c.task_id == task_id, shapes.c.frame == frame, rule)
+    return [_shape(row, names) for row in await connection.execute(query.order_by(shapes.c.id))]
+
+
+async def shapes_without_job(connection: AsyncConnection, task_id: int, frame: int, job_id: int) -> list[Shape]:
+    """A frame's shapes as undoing a job would leave them."""
+    rule = shapes.c.job_id.is_distinct_from(job_id) & (_LIVE | (shapes.c.removed_by == job_id))
+    return await shapes_where(connection, task_id, frame, rule)
 
 
 async def last_track(connection: AsyncConnection, task_id: int, *, but_job: int | None = None) -> int:

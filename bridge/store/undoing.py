@@ -12,9 +12,11 @@ from collections import defaultdict
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridge.keeping import looked_at
 from bridge.store.jobs import get_job
-from bridge.store.shapes import cleaned, count_change
+from bridge.store.shapes import cleaned, count_change, shapes_where
 from bridge.store.tables import jobs, shapes
+from bridge.store.tasks import get_frame
 
 
 async def later_job_on_shapes_of(connection: AsyncConnection, job_id: int) -> int | None:
@@ -57,22 +59,29 @@ async def undo_shapes(connection: AsyncConnection, job_id: int) -> tuple[int, in
 
 
 async def _hand_on(connection: AsyncConnection, job_id: int) -> None:
-    """On frames that another job has cleaned since, that one would have taken away what this one did: now it has."""
+    """On frames that another job has cleaned since, that one would have taken away what this one did, where it looked:
+    now it has."""
     query = (
         sa.select(shapes.c.removed_by, shapes.c.frame)
         .distinct()
         .where(shapes.c.job_id == job_id, shapes.c.removed_by.is_not(None))
     )
     cleaned_since: dict[int, list[int]] = defaultdict(list)
-    for taker, frame in await connection.execute(query):
-        cleaned_since[taker].append(frame)
-    for taker, frames in cleaned_since.items():
+    for taker, number in await connection.execute(query):
+        cleaned_since[taker].append(number)
+    for taker, numbers in cleaned_since.items():
         job = await get_job(connection, taker)
-        rule = cleaned(job.spec.clean, job.spec.model_id)
-        await connection.execute(
-            sa.update(shapes)
-            .where(shapes.c.removed_by == job_id, rule)
-            .where(shapes.c.frame == sa.bindparam("b_frame"), shapes.c.task_id == job.spec.target)
-            .values(removed_by=taker),
-            [{"b_frame": frame} for frame in frames],
-        )
+        task_id, roi = job.spec.target, job.spec.roi
+        rule = (shapes.c.removed_by == job_id) & cleaned(job.spec.clean, job.spec.model_id)
+        handed = sa.update(shapes).where(rule).values(removed_by=taker)
+        if roi is None:
+            on_frame = handed.where(shapes.c.task_id == task_id, shapes.c.frame == sa.bindparam("b_frame"))
+            await connection.execute(on_frame, [{"b_frame": frame} for frame in numbers])
+            continue
+        for number in numbers:
+            frame = await get_frame(connection, task_id, number)
+            gone = looked_at(await shapes_where(connection, task_id, number, rule), roi, (frame.width, frame.height))
+            if gone:
+                await connection.execute(
+                    handed.where(shapes.c.id == sa.bindparam("b_id")), [{"b_id": shape.id} for shape in gone]
+                )

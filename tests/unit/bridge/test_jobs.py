@@ -518,6 +518,29 @@ async def test_nothing_goes_from_a_frame_that_the_region_lies_outside_of(made: W
     assert [shape.type for shape in (await made.shapes())[0]] == ["rectangle", "tag"]
 
 
+async def test_undo_brings_back_what_the_other_of_two_jobs_in_turns_did_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: None
+) -> None:
+    bad = {"00002.png", "00003.png"}
+    async with world(
+        tmp_path, monkeypatch, frames=4, behave=lambda predictor, frames: fail_frames(frames, bad)
+    ) as made:
+        outside = Shape("car", "rectangle", (70, 2, 80, 12), source=Source.AUTOMATIC)
+        for frame in range(4):
+            await made.add(frame, outside)
+        whole = await made.run(clean=Clean.AUTOMATIC, threshold=0, max_failure_rate=1)
+        bad.clear()
+        part = await made.run(clean=Clean.AUTOMATIC, threshold=0, roi=Region(x=0, y=0, width=60, height=80))
+        await made.jobs.retry(whole.id)
+        await made.jobs.run(whole.id)
+        await made.jobs.undo(whole.id)
+        stays = {n: [outside.points] for n in range(4)}
+        found = await made.shapes()
+        assert {n: [shape.points for shape in found[n] if shape.job_id is None] for n in found} == stays
+        await made.jobs.undo(part.id)
+        assert {n: [shape.points for shape in shapes] for n, shapes in (await made.shapes()).items()} == stays
+
+
 async def test_more_shapes_are_cleaned_at_once_than_a_statement_has_room_for(made: World, blank: None) -> None:
     await made.add(0, *(Shape("car", "rectangle", (10, 10, 20, 20)) for _ in range(40_000)))
     await made.run(frames=FrameSelection(stop=1), roi=Region(x=0, y=0, width=90, height=80), clean=Clean.ALL)
