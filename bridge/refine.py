@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from adapters.base import Detections, ModelCard, RotatedRectangle, WholeFrame
 from bridge.domain import Shape, TaskLabel
 from bridge.fit import Fit, fits
-from bridge.job_spec import JobSpec, Nms
+from bridge.job_spec import JobSpec, Nms, Region
+from bridge.keeping import looked_at
 from bridge.model_labels import describe
 from bridge.overlap import suppress
 from bridge.shapes import above, to_shapes
@@ -28,6 +29,7 @@ class Refinement:
     threshold          least score, ``label_thresholds`` that of single model labels
     min_size           least width and height of a shape's box, in pixels
     top_k              most tags of a frame; None: all
+    roi                where shapes have their centres, as those that "clean" takes away; None: anywhere
     nms                which of overlapping shapes stay; None: all
     fits               model label -> how its joints and attributes become those of its task label
     """
@@ -40,6 +42,7 @@ class Refinement:
     min_size: float = 0.0
     fits: Mapping[str, Fit] = field(default_factory=dict)
     top_k: int | None = None
+    roi: Region | None = None
 
     @classmethod
     def of(cls, spec: JobSpec, pairs: Mapping[str, TaskLabel], threshold: float, card: ModelCard) -> Refinement:
@@ -54,13 +57,15 @@ class Refinement:
             spec.min_size,
             found,
             spec.top_k,
+            spec.roi,
         )
 
 
 def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> list[Shape]:
     """The shapes of a frame of ``size`` (width, height).
 
-    In this order: thresholds, least size, labels without a task label, suppression among what is left, the best tags.
+    In this order: thresholds, least size, labels without a task label, suppression among what is left, the best tags,
+    the region (by the shapes themselves: a mask, or joints, need not lie as the model's box does).
     Tags have no place, so neither size nor overlap touches them.
     """
     kept = above(found, refinement.threshold, refinement.label_thresholds)
@@ -70,13 +75,14 @@ def refine(found: Detections, refinement: Refinement, size: tuple[int, int]) -> 
         kept = _suppressed(kept, refinement.pairs, refinement.nms)
     if refinement.top_k is not None:
         kept = kept.take(_best_tags(kept, refinement.pairs, refinement.top_k))
-    return to_shapes(
+    shapes = to_shapes(
         kept,
         refinement.pairs,
         masks_as_polygons=refinement.masks_as_polygons,
         frame_size=size,
         fits=refinement.fits,
     )
+    return looked_at(shapes, refinement.roi, size)
 
 
 def _large_enough(found: Detections, least: float) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.domain import Intent, Shape
 from bridge.errors import RemoteRefused
@@ -155,7 +155,7 @@ class CvatSink:
             number = frame.outcome.frame
             there = standing.by_frame.get(number, ())
             bodies = self._bodies(part, frame, standing)
-            goes = [body for body in there if self._goes(part, body, frame.size)]
+            goes = self._going(part, there, frame.size)
             if not bodies and not goes:
                 continue
             touched.append(number)
@@ -183,8 +183,7 @@ class CvatSink:
             remove = [
                 body
                 for frame in shared
-                for body in standing.by_frame.get(frame.outcome.frame, ())
-                if self._goes(part, body, frame.size)
+                for body in self._going(part, standing.by_frame.get(frame.outcome.frame, ()), frame.size)
             ]
             sizes = {str(frame.outcome.frame): frame.size for frame in shared}
             intents.append(NewIntent(str(part), (), removal(remove, sizes)))
@@ -194,7 +193,8 @@ class CvatSink:
         shapes, iou = frame.shapes, self.writing.spec.keep_manual_iou
         if iou is not None:
             known = standing.on(frame.outcome.frame, self.labels)
-            stay = [body for body in known if not self._goes(part, body, frame.size)]
+            goes = {id(body) for body in self._going(part, known, frame.size)}
+            stay = [body for body in known if id(body) not in goes]
             people = people_made([from_body(body, frame.size, self.labels) for body in stay])
             shapes = beside(shapes, people, iou, frame.size)
         groups: dict[int, int] = {}
@@ -209,14 +209,21 @@ class CvatSink:
                 bodies.append(body)
         return bodies
 
-    def _goes(self, part: int, body: Body, size: Size) -> bool:
-        """Whether the job takes an annotation away: one that ``clean`` names, where it looks. ``size``: the frame's."""
+    def _going(self, part: int, bodies: Sequence[Body], size: Size) -> list[Body]:
+        """Of the annotations of a frame those that the job takes away: what ``clean`` names, where it looks."""
+        named = [body for body in bodies if self._cleaned(part, body)]
         roi = self.writing.spec.roi
-        if roi is None or not self._cleaned(part, body):
-            return self._cleaned(part, body)
-        if body.get("label_id") not in self.labels.names:
-            return False
-        return bool(looked_at([from_body(body, size, self.labels)], roi, size))
+        if roi is None:
+            return named
+        known = [body for body in named if body.get("label_id") in self.labels.names]
+        shapes = [self._shape(body, size) for body in known]
+        there = {id(shape) for shape in looked_at(shapes, roi, size)}
+        return [body for body, shape in zip(known, shapes, strict=True) if id(shape) in there]
+
+    def _shape(self, body: Body, size: Size) -> Shape:
+        """Of what our jobs wrote, a group is one object in parts; any other may be of many."""
+        shape = from_body(body, size, self.labels)
+        return shape if (is_tag(body), body.get("id", 0)) in self._known else replace(shape, group=0)
 
     def _cleaned(self, part: int, body: Body) -> bool:
         """Whether it is of those that ``clean`` names; never one that the job has made itself, or that a run of another

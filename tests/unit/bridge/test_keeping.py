@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adapters.base import Mask
-from bridge.domain import Shape
+from bridge.domain import Shape, Source
 from bridge.job_spec import Region
 from bridge.keeping import looked_at
 from bridge.masks import mask_from_crop
@@ -50,3 +50,18 @@ def test_what_another_tool_has_stored_unchecked_stays() -> None:
     points = ((), (1.0,), (float("nan"), 1.0, 2.0, 3.0))
     broken = [Shape("car", kind, numbers, b"?") for kind, numbers in itertools.product(kinds, points)]
     assert looked_at(broken, HALF, SIZE) == []
+
+
+@pytest.mark.parametrize("roi", [HALF, TRIANGLE])
+def test_the_parts_of_one_mask_are_one_object_and_what_people_grouped_is_not(roi: Region) -> None:
+    def part(x: int, source: Source, group: int = 1, job_id: int | None = 7) -> Shape:
+        return Shape("car", "polygon", (x, 40, x + 4, 40, x, 44), source=source, group=group, job_id=job_id)
+
+    near, far = part(2, Source.AUTOMATIC), part(88, Source.AUTOMATIC)
+    assert looked_at([near, far], roi, SIZE) == [near, far]
+    assert looked_at([part(30, Source.AUTOMATIC), far], roi, SIZE) == []
+    assert looked_at([near, part(88, Source.AUTOMATIC, group=2)], roi, SIZE) == [near]
+    assert looked_at([near, part(88, Source.AUTOMATIC, job_id=8)], roi, SIZE) == [near]
+    for source in (Source.MANUAL, Source.IMPORTED):
+        mine = part(2, source, job_id=None)
+        assert looked_at([mine, part(88, source, job_id=None)], roi, SIZE) == [mine]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from adapters.base import Detections, Geometry, RotatedRectangle, WholeFrame
+from adapters.base import Detections, Geometry, RotatedRectangle, Skeleton, WholeFrame
 from bridge.domain import Shape, Source, TaskLabel
-from bridge.job_spec import JobSpec, Nms
-from bridge.keeping import beside, people_made
+from bridge.job_spec import JobSpec, Nms, Region
+from bridge.keeping import beside, looked_at, people_made
 from bridge.masks import mask_from_crop
 from bridge.overlap import ious, suppress
 from bridge.refine import Refinement, refine
@@ -160,3 +160,18 @@ def test_a_tag_that_a_person_set_already_does_not_come_again_and_points_always_c
 def test_a_job_that_contradicts_itself_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         JobSpec(target=1, model_id=1, **values)
+
+
+def test_a_shape_comes_where_its_own_centre_is_in_the_region_so_that_clean_finds_it_again() -> None:
+    size, roi = (100, 100), Region(points=((0, 0), (100, 0), (0, 100)))
+    box = (20, 20, 70, 70)  # its centre is in the triangle
+    for left, comes in ((20, True), (60, False)):  # and the mask's own need not be
+        mask = mask_from_crop(left, left, np.ones((10, 10), np.uint8), *size)
+        for polygons in (False, True):
+            refinement = Refinement(PAIRS, 0.1, masks_as_polygons=polygons, roi=roi)
+            made = refine(found((CAR, box, 0.9), geometry=(mask,)), refinement, size)
+            assert bool(made) == comes
+            assert looked_at(made, roi, size) == made
+    joints = Skeleton(np.array([[65, 65], [70, 70], [20, 20]], np.float32), np.array([0.9, 0.9, 0.0], np.float32))
+    assert refine(found((CAR, box, 0.9), geometry=(joints,)), Refinement(PAIRS, 0.1, roi=roi), size) == []
+    assert refine(found((CAR, box, 0.9)), Refinement(PAIRS, 0.1, roi=roi), size)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pytest import MonkeyPatch
 
+from adapters.base import Detections
 from adapters.frame import Frame
 from bridge.applying import ApplySpec
 from bridge.domain import JobState
 from bridge.errors import BridgeError
 from bridge.job_spec import JobSpec
+from bridge.masks import mask_from_crop
 from tests.servers.cvat import CvatServer, CvatTask, Json, Refusal, images_task, label
 from tests.unit.bridge.remotes.cvat_world import CAR, LABELS, CvatWorld, cvat_world, manual, use_cvat, without_ids
 from tests.unit.bridge.world import OPTIONS, FakePredictor, detections
@@ -162,6 +166,35 @@ async def test_a_job_with_a_region_replaces_only_where_it_looks(tmp_path: Path, 
         assert left == [(2, "rectangle"), (3, "polyline"), (4, "rectangle"), (4, "rectangle")]  # 4 is in both jobs
         await made.made.jobs.undo(job.id)
         assert without_ids(remote.annotations) == before
+
+
+async def test_a_region_takes_all_parts_of_an_object_and_of_what_people_grouped_only_those_in_it(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    async def two_parts(predictor: FakePredictor, frames: Sequence[Frame]) -> list[Detections]:
+        """The second part lies outside of the triangle, the centre of both in it."""
+        found = []
+        for frame in frames:
+            bits = np.zeros((frame.height, frame.width), np.uint8)
+            bits[40:50, 2:12] = bits[40:50, 60:70] = 1
+            mask = mask_from_crop(0, 0, bits, frame.width, frame.height)
+            box, one = np.array([[2, 40, 70, 50]]), np.array([0])
+            found.append(Detections(("car",), box, one + 0.9, one, (mask,)))
+        return found
+
+    remote = images_task(42, 2, LABELS)
+    for place, (frame, x) in enumerate(itertools.product((0, 1), (2.0, 60.0)), 1):
+        points = [x, 40.0, x + 9, 40.0, x, 50.0]
+        put(remote, manual(frame, type="polygon", points=points, source="auto", group=3), first=place)
+    async with cvat_world(tmp_path, monkeypatch, remote, behave=two_parts) as made:
+        values: Json = {"roi": {"points": ((0, 0), (90, 0), (0, 80))}, "masks_as_polygons": True}
+        first = await made.run(clean="model", **values)
+        assert (first.state, first.shapes_created) == (JobState.SUCCEEDED, 4)
+        second = await made.run(clean="automatic", **values)
+        assert second.shapes_created == 4
+        assert sorted((each["frame"], each["points"][0] > 50, each["group"] == 3) for each in remote.annotations) == [
+            (n, right, theirs) for n in (0, 1) for right, theirs in ((False, False), (True, False), (True, True))
+        ]
 
 
 async def test_undo_leaves_what_a_person_has_changed_since(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
