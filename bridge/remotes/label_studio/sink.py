@@ -1,6 +1,6 @@
 """The shapes of a job become predictions of a Label Studio project, in bulk, and none of them twice.
 
-An intent holds the predictions of some tasks and the ids of those that they replace. Before anything is sent, and
+An intent holds the predictions of some tasks and those that they replace. Before anything is sent, and
 before it is sent again, the tasks are looked at: what is there already is not sent. The old predictions go when the
 new ones have been seen there.
 """
@@ -37,6 +37,7 @@ from bridge.store.ledger import FrameOutcome
 AT_ONCE = 100  # tasks in one request
 REMOVALS_AT_ONCE = 8
 GONE = "task_gone"
+_OF_PREDICTION = ("result", "score", "model_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class PredictionSink:
             made = prediction(shown, self.config, self.naming.version, self.naming.key(task_id))
             old = [each for each in held[task_id] if self._goes(each)]
             same = any(each.get("model_version") == self.naming.version for each in held[task_id] if each not in old)
-            items.append({"task": task_id, "prediction": None if same else made, "old": [each["id"] for each in old]})
+            items.append({"task": task_id, "prediction": None if same else made, "old": [_kept(each) for each in old]})
         return {
             "items": items,
             "frames": [
@@ -197,16 +198,17 @@ class PredictionSink:
         if intents:
             await self.patience.sleep(self.settle_s)  # a request of the run that broke off may still be at work
         for intent in intents:
-            written += await self._carry_out(intent)
+            written += await self._carry_out(intent, again=True)
         return written
 
     async def flush(self) -> None:
         """Nothing is put off."""
 
-    async def _carry_out(self, intent: Intent) -> Written:
+    async def _carry_out(self, intent: Intent, *, again: bool = False) -> Written:
+        """``again``: an earlier run may have carried out a part of it."""
         items = {int(item["task"]): item for item in intent.body["items"]}
         refused = await self.patience.ask("Label Studio", lambda: self._send_missing(items))
-        replaced = await self._remove_old({task: item for task, item in items.items() if task not in refused})
+        replaced = await self._remove_old({t: item for t, item in items.items() if t not in refused}, again=again)
         done: list[FrameOutcome] = []
         shapes: list[tuple[int, list[Shape]]] = []
         sizes: dict[int, Size] = {}
@@ -248,7 +250,9 @@ class PredictionSink:
 
     @staticmethod
     def _is_new(held: Json, item: Json) -> bool:
-        return held.get("model_version") == item["prediction"]["model_version"] and held.get("id") not in item["old"]
+        return held.get("model_version") == item["prediction"]["model_version"] and all(
+            held.get("id") != old["id"] for old in item["old"]
+        )
 
     async def _send(self, missing: Mapping[int, Json]) -> dict[int, str]:
         """A batch that is refused is split until the bad one is alone."""
@@ -271,18 +275,19 @@ class PredictionSink:
             return {k: v for part in parts for k, v in (await self._send({t: missing[t] for t in part})).items()}
         return {}
 
-    async def _remove_old(self, items: Mapping[int, Json]) -> list[Json]:
-        """Take away what was replaced, now that the new is there; what was taken away, for undo."""
-        old = {int(number): task for task, item in items.items() for number in item["old"]}
+    async def _remove_old(self, items: Mapping[int, Json], *, again: bool) -> list[Json]:
+        """Take away what was replaced, now that the new is there; what was taken away, for undo.
+
+        ``again``: what is there no more went by the run that broke off before it could note that.
+        """
+        old = {int(each["id"]): {"task": task, **each} for task, item in items.items() for each in item["old"]}
         if not old:
             return []
-        held = await self._held(list(set(old.values())))
-        left = [each for found in held.values() for each in found if each.get("id") in old]
-        await remove_predictions(self.studio, [int(each["id"]) for each in left], self.patience)
-        return [
-            {"task": old[each["id"]], **{name: each.get(name) for name in ("result", "score", "model_version")}}
-            for each in left
-        ]
+        held = await self._held(sorted({each["task"] for each in old.values()}))
+        left = [int(each["id"]) for found in held.values() for each in found if each.get("id") in old]
+        await remove_predictions(self.studio, left, self.patience)
+        gone = old.values() if again else [old[number] for number in left]
+        return [{name: each[name] for name in ("task", *_OF_PREDICTION)} for each in gone]
 
     async def _held(self, tasks: list[int]) -> dict[int, list[Json]]:
         return await self.patience.ask("Label Studio", lambda: self.studio.predictions(self.project_id, tasks))
@@ -303,6 +308,11 @@ async def remove_predictions(studio: LabelStudio, ids: Sequence[int], patience: 
     for error in ended:
         if error is not None:
             raise error
+
+
+def _kept(held: Json) -> Json:
+    """Of a prediction that is replaced: what it takes to take it away, and to bring it back."""
+    return {name: held.get(name) for name in ("id", *_OF_PREDICTION)}
 
 
 def _failed(group: Mapping[int, FinishedFrame]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from bridge.remotes.label_studio.remote import LabelStudioRemote
 from bridge.store import intents
 from bridge.web.server import serving
 from tests.models import write_onnx_model
-from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, image
+from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer, Project, image
 from tests.unit.bridge.label_studio.configs import STREET
 from tests.unit.bridge.web.conftest import settings_for
 
@@ -206,24 +207,28 @@ async def test_an_answer_that_was_lost_leaves_nothing_twice(
     assert sorted(each["task"] for each in project.predictions.values()) == sorted(project.tasks)
 
 
-@pytest.mark.parametrize("moment", ["import", "removal", "record"])
+@pytest.mark.parametrize("moment", ["import", "removal", "half", "record"])
 async def test_a_crash_at_any_moment_is_made_good_by_the_next_run(
     house: House, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     project = house.studio.project(STREET, 6)
     task = await house.open()
     await house.run(task, threshold=0.3)
+    before = stored(project)
     object.__setattr__(house.service.jobs.remotes.access, "settle_s", 0.01)
     job = await house.create(task, threshold=0.6, clean="model")
     names = {
         "import": ("bridge.remotes.label_studio.sink.PredictionSink._send_missing", True),
         "removal": ("bridge.remotes.label_studio.sink.PredictionSink._remove_old", False),
+        "half": ("bridge.remotes.label_studio.sink.remove_predictions", False),
         "record": ("bridge.store.label_studio.keep_replaced", False),
     }
     where, _ = names[moment]
     with monkeypatch.context() as patched:
 
-        async def dies(*_: Any) -> Any:
+        async def dies(*given: Any, **_: Any) -> Any:
+            if moment == "half":
+                await given[0].remove_prediction(given[1][0])
             raise RuntimeError("killed")
 
         patched.setattr(where, dies)
@@ -236,6 +241,13 @@ async def test_a_crash_at_any_moment_is_made_good_by_the_next_run(
     assert len({each["model_version"] for each in project.predictions.values()}) == 1
     async with house.service.store.read() as connection:
         assert await intents.open_intents(connection, job.id) == []
+    await house.service.jobs.undo(job.id)
+    assert stored(project) == before
+
+
+def stored(project: Project) -> list[str]:
+    """What the predictions of a project say, whatever their ids."""
+    return sorted(json.dumps({**each, "id": 0}, sort_keys=True) for each in project.predictions.values())
 
 
 async def test_two_images_of_a_task_are_one_prediction(house: House) -> None:
