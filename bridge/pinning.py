@@ -13,7 +13,7 @@ from bridge.domain import Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.fit import fits
 from bridge.job_spec import JobSpec
-from bridge.label_studio.labels import joint_pairs
+from bridge.label_studio.labels import joint_pairs, matchable
 from bridge.mapping import LabelMatch, accepted_pairs, check_choices, match_labels
 from bridge.model_labels import describe
 from bridge.prompting import Prompts, prompted, prompts_of
@@ -196,9 +196,11 @@ async def _pairs(
     elif prompts:
         pairs = {label: label for label in prompts}
     else:
-        matches = await suggest(store, describe(model.card), task.labels)
+        there = task.remote_kind == KIND
+        labels_there = matchable(task.labels, model.card) if there else task.labels
+        matches = await suggest(store, describe(model.card), labels_there)
         pairs = accepted_pairs(matches, spec.mapping, accept_suggestions=spec.accept_suggestions)
-        if task.remote_kind == KIND:  # there the points of a pose are labels, too
+        if there:  # in Label Studio the points of a pose are labels, too
             joints = joint_pairs(model.card, task.labels)
             pairs |= {theirs: ours for theirs, ours in joints.items() if theirs not in spec.mapping}
         refused = {m for m, t in spec.mapping.items() if not t}

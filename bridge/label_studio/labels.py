@@ -8,6 +8,7 @@ single labels, a skeleton whose points are its labels, so that a pose model's jo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from adapters.base import ModelCard
 from bridge.domain import TaskLabel
@@ -32,6 +33,14 @@ def task_labels(config: LabelConfig) -> tuple[TaskLabel, ...]:
         TaskLabel(label.name, label.type, color_of(place), sublabels=label.sublabels)
         for place, label in enumerate([*plain, *skeletons])
     )
+
+
+def matchable(labels: Iterable[TaskLabel], card: ModelCard) -> list[TaskLabel]:
+    """The labels as the matcher is to see them: a control takes whatever is drawn and turns it into its own kind
+    (``regions``), so names decide. A tag cannot be drawn, nor a drawing be a choice, unless a person says so."""
+    if set(card.shape_types) <= {"tag"}:
+        return list(labels)
+    return [label if label.type in ("tag", "skeleton") else replace(label, type="any") for label in labels]
 
 
 def skeleton_controls(config: LabelConfig) -> dict[str, Control]:

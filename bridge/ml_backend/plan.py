@@ -10,7 +10,7 @@ from bridge.domain import Model, Task, TaskLabel
 from bridge.errors import InvalidRequest
 from bridge.job_spec import JobSpec
 from bridge.label_studio.config import LabelConfig
-from bridge.label_studio.labels import joint_pairs, task_labels
+from bridge.label_studio.labels import joint_pairs, matchable, task_labels
 from bridge.label_studio.version import version_of
 from bridge.mapping import LabelMatch, accepted_pairs
 from bridge.model_labels import describe
@@ -110,7 +110,7 @@ async def make_plan(store: Store, named: Named, config: LabelConfig, task: Task 
     elif model.card.labels is None:
         return _prompted(plan, usable, {label.name: () for label in usable})
     else:
-        matches = await suggest(store, describe(model.card), usable)
+        matches = await suggest(store, describe(model.card), matchable(usable, model.card))
         chosen = await _saved(store, model, task, names)
         pairs = accepted_pairs(matches, chosen, accept_suggestions=None)
     pairs |= {theirs: ours for theirs, ours in joint_pairs(model.card, labels).items() if theirs not in chosen}

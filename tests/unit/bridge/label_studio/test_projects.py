@@ -15,7 +15,7 @@ from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk.label_interface import LabelInterface
 
 from bridge.domain import Job, Model, Task
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InvalidRequest
 from bridge.job_spec import JobSpec
 from bridge.ml_backend.requests import Setup
 from bridge.remotes.label_studio.remote import LabelStudioRemote
@@ -138,6 +138,26 @@ async def test_a_job_and_the_backend_call_their_predictions_the_same(house: Hous
     changed = await house.service.registry.set(house.model.id, threshold=0.61)
     assert changed.threshold == 0.61
     assert await house.service.ml_backend.set_up(house.model.name, Setup.model_validate(told)) != version
+
+
+@pytest.mark.parametrize("tag", ["PolygonLabels", "BrushLabels", "EllipseLabels", "KeyPointLabels"])
+async def test_a_detector_fills_any_control_whose_labels_have_its_names(house: House, tag: str) -> None:
+    """As a job and as a backend, with the same pairs."""
+    config = STREET.replace("RectangleLabels", tag)
+    project = house.studio.project(config, 2)
+    await house.run(await house.open(), threshold=None)
+    regions = [region for each in project.predictions.values() for region in each["result"]]
+    assert {region["type"] for region in regions} == {tag.lower()}
+    told = {"project": project.key, "schema": config, "hostname": house.studio.url, "access_token": None}
+    version = await house.service.ml_backend.set_up(house.model.name, Setup.model_validate(told))
+    assert {each["model_version"] for each in project.predictions.values()} == {version}
+
+
+async def test_a_detector_is_no_choice_of_its_own_accord(house: House) -> None:
+    config = STREET.replace("RectangleLabels", "Choices").replace("<Label ", "<Choice ")
+    house.studio.project(config, 1)
+    with pytest.raises(InvalidRequest, match="No label of"):
+        await house.create(await house.open())
 
 
 async def test_what_label_studio_cannot_do_is_refused(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from adapters.errors import ModelNotFound
 from adapters.network import HttpPolicy
 from bridge.errors import BridgeError, Conflict
+from bridge.patience import Patience
+from bridge.remotes.label_studio.sink import remove_predictions
 from tests.servers.label_studio import LabelStudioServer, Project, image
 from tests.unit.bridge.label_studio.configs import STREET
 from tests.unit.bridge.label_studio.test_projects import House, opened
@@ -184,3 +188,23 @@ async def test_a_server_that_was_not_told_of_label_studio_says_how_to_tell_it(
         await house.service.jobs.run(job.id)
     assert f"LABEL_STUDIO_URL={house.studio.url}" in refused.value.hint
     assert "hubbridge connection add label-studio" in refused.value.hint
+
+
+async def test_predictions_are_taken_away_one_after_another() -> None:
+    """Several at once lock SQLite, Label Studio's usual database."""
+    removed: list[int] = []
+    at_work = 0
+
+    class Studio:
+        async def remove_prediction(self, number: int) -> None:
+            nonlocal at_work
+            at_work += 1
+            await asyncio.sleep(0)
+            assert at_work == 1
+            at_work -= 1
+            if number == 2:
+                raise ModelNotFound("It is gone.")
+            removed.append(number)
+
+    await remove_predictions(Studio(), [1, 2, 3], Patience(1.0))  # type: ignore[arg-type]
+    assert removed == [1, 3]
