@@ -211,11 +211,11 @@ class CvatSink:
 
     def _going(self, part: int, bodies: Sequence[Body], size: Size) -> list[Body]:
         """Of the annotations of a frame those that the job takes away: what ``clean`` names, where it looks."""
-        named = [body for body in bodies if self._cleaned(part, body)]
+        named = self.labels.names  # of a label that came after the run began nothing could be brought back
+        known = [body for body in bodies if body.get("label_id") in named and self._cleaned(part, body)]
         roi = self.writing.spec.roi
         if roi is None:
-            return named
-        known = [body for body in named if body.get("label_id") in self.labels.names]
+            return known
         shapes = [self._shape(body, size) for body in known]
         there = {id(shape) for shape in looked_at(shapes, roi, size)}
         return [body for body, shape in zip(known, shapes, strict=True) if id(shape) in there]

@@ -168,6 +168,17 @@ async def test_a_job_with_a_region_replaces_only_where_it_looks(tmp_path: Path, 
         assert without_ids(remote.annotations) == before
 
 
+async def test_what_has_a_label_that_came_after_the_run_began_stays(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    remote = images_task(42, 2, LABELS)
+    put(remote, manual(0), manual(0, label_id=99, points=[40.0, 5.0, 60.0, 20.0]))
+    before = without_ids(remote.annotations)
+    async with cvat_world(tmp_path, monkeypatch, remote) as made:
+        job = await made.run(clean="all")
+        assert [each["label_id"] for each in remote.annotations if each["source"] == "manual"] == [99]
+        await made.made.jobs.undo(job.id)
+        assert without_ids(remote.annotations) == before
+
+
 async def test_a_region_takes_all_parts_of_an_object_and_of_what_people_grouped_only_those_in_it(
     tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
