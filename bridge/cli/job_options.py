@@ -64,7 +64,10 @@ Roi = Annotated[
 ]
 Tile = Annotated[str | None, typer.Option(metavar="WxH", help="Look at large frames in tiles of this size in pixels.")]
 TileOverlap = Annotated[
-    float, typer.Option("--tile-overlap", min=0, max=0.75, help="Least share of a tile in common with the next.")
+    float | None,
+    typer.Option(
+        "--tile-overlap", min=0, max=0.75, help="With --tile: least share of a tile in common with the next; 0.2."
+    ),
 ]
 Track = Annotated[bool, typer.Option("--track", help="Link shapes of consecutive frames into tracks.")]
 TrackIou = Annotated[
@@ -157,7 +160,8 @@ def parse_region(text: str | None) -> dict[str, Any] | None:
         numbers = [float(word.removesuffix("%")) for word in words]
     except ValueError:
         numbers = []
-    if len(percent) != 1 or len(numbers) % 2 or len(numbers) < 4:
+    two_points = len(numbers) == 4 and len(text.split()) == 2 and "," in text.split()[0]  # of a polygon, or of corners
+    if len(percent) != 1 or len(numbers) % 2 or len(numbers) < 4 or two_points:
         form = "x,y,width,height or x,y x,y x,y ..., in pixels or all in percent"
         raise typer.BadParameter(f"{text!r} is not of the form {form}", param_hint="--roi")
     if percent == {True}:
@@ -168,14 +172,17 @@ def parse_region(text: str | None) -> dict[str, Any] | None:
     return region | {"points": tuple(zip(numbers[::2], numbers[1::2], strict=True))}
 
 
-def parse_tiling(text: str | None, overlap: float) -> dict[str, Any] | None:
+def parse_tiling(text: str | None, overlap: float | None) -> dict[str, Any] | None:
     """``640`` or ``1024x768``."""
+    if text is None and overlap is not None:
+        raise typer.BadParameter("needs --tile", param_hint="--tile-overlap")
     if text is None:
         return None
     width, _, height = text.lower().partition("x")
     if not width.isdecimal() or not (height or width).isdecimal():
         raise typer.BadParameter(f"{text!r} is not of the form WIDTHxHEIGHT", param_hint="--tile")
-    return {"width": int(width), "height": int(height or width), "overlap": overlap}
+    tiling: dict[str, Any] = {"width": int(width), "height": int(height or width)}
+    return tiling if overlap is None else tiling | {"overlap": overlap}
 
 
 def parse_nms(iou: float | None, class_agnostic: bool) -> dict[str, Any] | None:
@@ -206,7 +213,7 @@ class ModelOptions:
     top_k: TopK = None
     roi: Roi = None
     tile: Tile = None
-    tile_overlap: TileOverlap = 0.2
+    tile_overlap: TileOverlap = None
     masks_as_polygons: MaskPolygons = False
     keep_manual: KeepManual = None
 

@@ -9,7 +9,7 @@ import typer
 
 from bridge.cli.job_options import checked, make_spec, parse_nms, parse_region, parse_tiling
 from bridge.errors import InvalidRequest
-from bridge.job_spec import JobSpec, Region
+from bridge.job_spec import JobSpec, Region, Tiling
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,9 @@ def test_a_region_is_read_in_pixels_or_percent(text: str, region: Region) -> Non
     assert Region(**(parse_region(text) or {})) == region
 
 
-@pytest.mark.parametrize("text", ["", "10", "10,20", "1,2,3", "1,2,3,4,5", "a,b,c,d", "10%,20,30,40", "1,2 3,4 5"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "10,20", "1,2,3", "1,2,3,4,5", "a,b,c,d", "10%,20,30,40", "1,2 3,4 5", "1,2 3,4"]
+)
 def test_a_region_that_cannot_be_read_is_wrong_usage(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="form"):
         parse_region(text)
@@ -34,7 +36,10 @@ def test_a_region_that_cannot_be_read_is_wrong_usage(text: str) -> None:
 def test_tiles_are_read_as_one_number_or_two() -> None:
     assert parse_tiling("640", 0.2) == {"width": 640, "height": 640, "overlap": 0.2}
     assert parse_tiling("1024X768", 0.0) == {"width": 1024, "height": 768, "overlap": 0.0}
-    assert parse_tiling(None, 0.2) is None
+    assert Tiling(**(parse_tiling("640", None) or {})).overlap == 0.2
+    assert parse_tiling(None, None) is None
+    with pytest.raises(typer.BadParameter, match="needs --tile"):
+        parse_tiling(None, 0.2)
     for text in ("", "x640", "big", "-5", "6x4x2"):
         with pytest.raises(typer.BadParameter):
             parse_tiling(text, 0.2)
