@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from pathlib import Path
 
 from aiohttp import web
 
@@ -15,7 +13,8 @@ from bridge.web.annotation_answers import AnnotatedFrame, AnnotationPage, Format
 from bridge.web.paging import Paging, cut
 from bridge.web.requests import ExportQuery, ImportQuery
 from bridge.web.route import Call, Nothing
-from bridge.web.uploads import CHUNK, Upload, UploadLimits, incoming_folder, receive_file
+from bridge.web.sending import send_file
+from bridge.web.uploads import Upload, UploadLimits, incoming_folder, receive_file
 
 
 async def list_annotations(call: Call[Paging, Nothing]) -> AnnotationPage:
@@ -45,17 +44,7 @@ async def export(call: Call[ExportQuery, Nothing]) -> web.StreamResponse:
             headers={"Content-Disposition": f'attachment; filename="{name[:80]}{form.suffix}"'}
         )
         response.content_type = "application/octet-stream"
-        response.content_length = path.stat().st_size
-        await response.prepare(call.request)
-        await _send(path, response)
-        return response
-
-
-async def _send(path: Path, response: web.StreamResponse) -> None:
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK):
-            await response.write(chunk)
-    await response.write_eof()
+        return await send_file(call.request, path, response)
 
 
 async def import_annotations(call: Call[ImportQuery, Nothing]) -> ImportAnswer:

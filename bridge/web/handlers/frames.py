@@ -26,6 +26,7 @@ from bridge.web.paging import cut
 from bridge.web.reading import read_json
 from bridge.web.requests import FramesQuery, ImageQuery, ServerPaths, UploadQuery
 from bridge.web.route import Call, Nothing
+from bridge.web.sending import send_file
 from bridge.web.uploads import UploadLimits, incoming_folder, receive
 
 
@@ -119,7 +120,7 @@ async def get_frame(call: Call[Nothing, Nothing]) -> AnnotatedFrame:
     return AnnotatedFrame.with_shapes(frame, tuple(shapes))
 
 
-async def get_image(call: Call[ImageQuery, Nothing]) -> web.Response:
+async def get_image(call: Call[ImageQuery, Nothing]) -> web.StreamResponse:
     """With an ETag, so that a browser asks for a picture's bytes once; ids are used again, so it has to ask."""
     row, _ = await call.service.tasks.frame(call.ids["task_id"], call.ids["number"])
     width = call.query.width
@@ -129,7 +130,12 @@ async def get_image(call: Call[ImageQuery, Nothing]) -> web.Response:
         return web.Response(status=304, headers=headers)
     frame = await _picture(call.service, row)
     with translated():
-        body, content_type = await asyncio.to_thread(_image, frame, width)
+        if width is None and (form := await asyncio.to_thread(_form_as_stored, row)):
+            response = web.StreamResponse(headers=headers)
+            response.content_type = _media_type(form)
+            return await send_file(call.request, Path(row.path), response)
+        async with call.state.pixels.take(row.width * row.height):
+            body, content_type = await asyncio.to_thread(_image, frame, width)
     return web.Response(body=body, content_type=content_type, headers=headers)
 
 
@@ -139,7 +145,8 @@ async def get_preview(call: Call[Nothing, Nothing]) -> web.Response:
     frame = await _picture(call.service, row)
     colors = {label.name: label.color for label in task.labels}
     with translated():
-        body = await asyncio.to_thread(_preview, frame, shapes, colors)
+        async with call.state.pixels.take(row.width * row.height):
+            body = await asyncio.to_thread(_preview, frame, shapes, colors)
     return web.Response(body=body, content_type="image/jpeg")
 
 
@@ -168,8 +175,19 @@ def _image(frame: Frame, width: int | None) -> tuple[bytes, str]:
     if width is not None:
         return thumbnail(frame, width), "image/jpeg"
     encoded = frame.encoded
-    form = read_info(frame.id, encoded).format
-    return encoded, Image.MIME.get(form, "application/octet-stream")
+    return encoded, _media_type(read_info(frame.id, encoded).format)
+
+
+def _form_as_stored(row: StoredFrame) -> str:
+    """Pillow's name of the format where the frame's own file is upright and can be sent as it is, else empty."""
+    if not row.path or row.video_pts is not None:
+        return ""
+    info = read_info(row.name, Path(row.path))
+    return info.format if info.orientation == 1 else ""
+
+
+def _media_type(form: str) -> str:
+    return Image.MIME.get(form, "application/octet-stream")
 
 
 def _preview(frame: Frame, shapes: Sequence[Shape], colors: dict[str, str]) -> bytes:
