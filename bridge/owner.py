@@ -24,6 +24,11 @@ def _started(pid: int) -> str:
         return ""
 
 
+def is_here(owner: str) -> bool:
+    """Whether the owner is a process of this machine, or of this container, living or not."""
+    return owner.rsplit("/", 2)[0] == socket.gethostname()
+
+
 def is_dead(owner: str | None) -> bool:
     """Whether the owner of a running job is a process of this machine that is no more."""
     host, pid, started = ["", "", "", *(owner or "").rsplit("/", 2)][-3:]

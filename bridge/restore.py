@@ -64,7 +64,7 @@ def restore_backup(settings: Settings, source: Path) -> tuple[BackupSummary, Pat
     database, folder = sqlite_file(settings), settings.storage.folder
     if (url := live_server(settings)) is not None:
         raise Conflict(f"A server runs on {folder}, at {url}.", hint="Stop it, then restore.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with words_for_a_full_disk(), _locked(folder):
         _go_on(folder, database)
         unique = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

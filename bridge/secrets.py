@@ -121,7 +121,7 @@ def _make_key(file: Path) -> None:
     """Write a whole key beside ``file`` and link it into place: a link, unlike a rename, never replaces another's."""
     from cryptography.fernet import Fernet  # noqa: PLC0415
 
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as opened:

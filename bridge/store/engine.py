@@ -268,7 +268,7 @@ def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
         return engine, engine, engine
     path = sa.make_url(url).database
     if path and path != ":memory:" and not path.startswith("file:"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Path(path).open("ab"):  # better refused here than in the driver's thread
             pass
     durable = _sqlite_engine(url, "BEGIN IMMEDIATE", 1, synchronous="FULL")

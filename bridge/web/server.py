@@ -15,7 +15,7 @@ from yarl import URL
 
 from bridge.app import App, open_app
 from bridge.errors import InvalidRequest
-from bridge.live_server import announce_server, live_server, withdraw_server
+from bridge.live_server import announce_server, keep_announced, withdraw_server
 from bridge.settings import Settings
 from bridge.web.authentication import Authentication
 from bridge.web.authorization import authorize
@@ -125,8 +125,8 @@ async def _keep_announced(settings: Settings, url: str) -> None:
     """Another server on the same data writes its own note; when that one has ended, ours has to stand there again."""
     while True:
         await asyncio.sleep(ANNOUNCE_EVERY_S)
-        if live_server(settings) is None:
-            announce_server(settings, url)
+        with suppress(OSError):  # a full disk, for one; the next time it may be better
+            await asyncio.to_thread(keep_announced, settings, url)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:

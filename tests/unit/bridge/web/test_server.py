@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +179,26 @@ def test_the_note_of_a_dead_process_is_no_server_and_another_ones_is_left(tmp_pa
     assert path.exists()
 
 
+async def test_a_server_of_another_machine_lives_as_long_as_it_touches_its_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that was killed leaves its note, and its successor has another name: that server is no more."""
+    monkeypatch.setattr("bridge.web.server.ANNOUNCE_EVERY_S", 0.05)
+    settings = settings_for(tmp_path)
+    path = settings.storage.folder / FILE_NAME
+    long_ago = time.time() - 3600
+    async with serving(settings):
+        os.utime(path, (long_ago, long_ago))
+        async with asyncio.timeout(20):
+            while path.stat().st_mtime < long_ago + 1:
+                await asyncio.sleep(0.02)
+        assert stat.S_IMODE(settings.storage.folder.stat().st_mode) == 0o700
+    path.write_text(json.dumps({"owner": "another-machine/1/1", "url": "http://127.0.0.1:1"}))
+    assert live_server(settings) == "http://127.0.0.1:1"
+    os.utime(path, (long_ago, long_ago))
+    assert live_server(settings) is None
+
+
 async def test_a_model_that_hung_is_named_by_readyz_until_it_is_loaded_anew(api: Api) -> None:
     memory = api.server.state.service.registry._memory
     memory._hung[7] = "rt-detr"
@@ -197,12 +220,14 @@ async def test_a_model_that_hung_is_named_by_readyz_until_it_is_loaded_anew(api:
 async def test_an_answer_that_fails_in_its_middle_gets_no_second_one_and_one_line_in_the_log(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cause: Exception, event: str
 ) -> None:
-    async def breaks(path: Path, response: web.StreamResponse) -> None:
+    async def breaks(request: web.Request, path: Path, response: web.StreamResponse) -> web.StreamResponse:
+        response.content_length = 10
+        await response.prepare(request)
         await response.write(b"{")
         raise cause
 
     await api.task(pictures=1)
-    monkeypatch.setattr(annotated, "_send", breaks)
+    monkeypatch.setattr(annotated, "send_file", breaks)
     with capture_logs() as lines:
         with pytest.raises(ClientError):
             await api.raw("GET", "/v1/tasks/1/export")
