@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 BUCKETS = ("s3", "gs", "azure-blob", "azure", "redis")
 MAX_REDIRECTS = 5
 _TIMEOUT_S = 60.0
-_TRIES = 3  # of another host than Label Studio, which is not worth a whole job's patience
+_TRIES = 3  # of another host than Label Studio, or of one file: neither is worth a whole job's patience
+
+
+class _FileFails(Unavailable):
+    """HTTP 500 of Label Studio for one file, as it answers for an uploaded file of which it knows nothing any more."""
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ class Images:
                     raise
                 renewed = True
             except Transient as error:
-                if self._is_studio(url):
+                if self._is_studio(url) and not isinstance(error, _FileFails):
                     raise
                 if attempt == _TRIES:
                     raise BadFrame(name, f"{name} cannot be fetched: {error.message}") from None
@@ -151,6 +155,8 @@ class Images:
             return AccessDenied(f"Label Studio {what} for {name} (HTTP {status}).", hint=hint)
         if status == 429:
             return RateLimited(f"{host} asks us to slow down.", retry_after=None)
+        if status == 500 and self._is_studio(url):
+            return _FileFails("Label Studio fails at this file (HTTP 500). Does it show the image itself?")
         if status >= 500:
             return Unavailable(f"{host} failed on its side (HTTP {status}).")
         return BadFrame(name, f"{name} cannot be fetched: {host} answers HTTP {status}.")

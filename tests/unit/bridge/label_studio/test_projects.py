@@ -14,7 +14,7 @@ import pytest
 from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk.label_interface import LabelInterface
 
-from bridge.domain import Job, Model, Task
+from bridge.domain import FrameState, Job, Model, Task
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.job_spec import JobSpec
 from bridge.ml_backend.requests import Setup
@@ -200,6 +200,16 @@ async def test_a_task_that_is_gone_meanwhile_fails_alone(house: House) -> None:
     (row,) = await house.service.jobs.ledger(job.id, state="failed")
     assert row.frame == gone["id"]
     assert len(project.predictions) == 4
+
+
+async def test_an_upload_that_label_studio_fails_at_fails_alone(house: House) -> None:
+    project = house.studio.project(STREET, 3)
+    lost = house.studio.add_task(project, {"image": "/data/upload/7/lost.png"})
+    job = await house.run(await house.open())
+    assert (job.state, job.frames_done, job.frames_failed) == ("succeeded", 3, 1)
+    (failed,) = await house.service.jobs.ledger(job.id, state=FrameState.FAILED)
+    assert failed.frame == lost
+    assert "HTTP 500" in (failed.error or "")
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
