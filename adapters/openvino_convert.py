@@ -18,6 +18,7 @@ from adapters.engine_choice import versions
 from adapters.errors import Unsupported
 from adapters.local import first_line
 from adapters.local_model import Arrays
+from adapters.openvino_package import openvino
 
 
 def converted_path(card: ModelCard, cache: Path) -> Path:
@@ -45,12 +46,10 @@ def convert(model: Any, feed: Arrays, outputs: Sequence[str], *, any_size: bool,
 
     Raises Unsupported where the model cannot be traced or the folder not be written.
     """
-    import openvino  # noqa: PLC0415  (an extra)
-
     example = tuple(torch.from_numpy(value) for value in feed.values())
     try:
         with torch.inference_mode(), _quiet():
-            graph = openvino.convert_model(_Plain(model, tuple(feed), outputs), example_input=example)
+            graph = openvino().convert_model(_Plain(model, tuple(feed), outputs), example_input=example)
         shapes = {}
         for port, (name, value) in zip(graph.inputs, feed.items(), strict=True):
             port.get_tensor().set_names({name})
@@ -73,7 +72,7 @@ def _save(openvino: Any, graph: Any, path: Path) -> None:
     """Whole or not at all: written beside its place, and moved."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
-        openvino.save_model(graph, Path(folder) / path.name, compress_to_fp16=False)
+        openvino().save_model(graph, Path(folder) / path.name, compress_to_fp16=False)
         shutil.rmtree(path.parent, ignore_errors=True)
         Path(folder).rename(path.parent)
         Path(folder).mkdir()  # what the context manager takes away

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import queue
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -19,6 +18,7 @@ from adapters.errors import Unsupported
 from adapters.graph_session import FAST, FULL, Port
 from adapters.local import first_line
 from adapters.onnx_description import METADATA
+from adapters.openvino_package import openvino
 from adapters.processor import usable_cores
 
 DEVICE = "CPU"
@@ -31,9 +31,7 @@ def installed() -> bool:
 
 
 def version() -> str:
-    import openvino  # noqa: PLC0415  (an extra)
-
-    return str(openvino.__version__).split("-", 1)[0]
+    return str(openvino().__version__).split("-", 1)[0]
 
 
 class OpenvinoSession:
@@ -98,10 +96,7 @@ def _has_bfloat16() -> bool:
 
 @lru_cache(maxsize=1)
 def _core() -> Any:
-    os.environ.setdefault("OPENVINO_TELEMETRY", "0")
-    import openvino  # noqa: PLC0415  (an extra)
-
-    return openvino.Core()
+    return openvino().Core()
 
 
 def _read(path: Path) -> Any:
@@ -114,10 +109,8 @@ def _read(path: Path) -> Any:
             f"{path.name} is an OpenVINO model without its weights.",
             hint=f"Put {path.with_suffix('.bin').name} beside it.",
         )
-    from openvino.frontend import FrontEndManager  # noqa: PLC0415  (an extra)
-
     try:
-        reader = FrontEndManager().load_by_framework(_ENGINE_OF[path.suffix.lower()])
+        reader = openvino("frontend").FrontEndManager().load_by_framework(_ENGINE_OF[path.suffix.lower()])
         model = reader.convert(reader.load(str(path)))
     except MemoryError:
         raise

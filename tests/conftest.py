@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # as in adapters/openvino_package.py
 # Before the hub's client is imported: plain HTTP to the loopback hub, and no word to the real one.
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

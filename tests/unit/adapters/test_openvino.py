@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +203,32 @@ async def test_a_model_of_pytorch_is_converted_once_and_answers_alike(tmp_path: 
     before = converted.stat().st_mtime_ns
     same(expected, await predict(folder, tmp_path, engine="openvino"))
     assert converted.stat().st_mtime_ns == before
+
+
+CONVERTS = """
+import socket, sys, torch
+from adapters.openvino_convert import convert
+socket.getaddrinfo = socket.socket = lambda *a, **k: sys.exit("the network was asked")
+class Doubles(torch.nn.Module):
+    def forward(self, x):
+        return type("Answer", (), {"y": x * 2})()
+from pathlib import Path; import numpy as np
+convert(Doubles(), {"x": np.ones((2, 3, 8, 8), np.float32)}, ("y",), any_size=True, path=Path(sys.argv[1]))
+print([name for name in sys.modules if name.startswith("openvino_telemetry") and sys.modules[name]])
+"""
+
+
+def test_a_conversion_tells_nobody_of_it(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment["HOME"] = str(tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERTS, str(tmp_path / "ir" / "model.xml")],
+        check=False, env=environment, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+    assert (tmp_path / "ir" / "model.xml").is_file()
+    assert list((tmp_path / "home").iterdir()) == []  # OpenVINO keeps the id that it reports under here
 
 
 async def test_auto_compares_before_it_takes_openvino(tmp_path: Path) -> None:
