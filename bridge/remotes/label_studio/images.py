@@ -58,7 +58,10 @@ class Images:
         if scheme in ("http", "https"):
             return await self._get(name, address)
         if address.startswith("/"):
-            return await self._get(name, self._base(name, address) + address)
+            base = self._base(name, address)
+            if address.startswith(f"{urlsplit(base).path}/"):  # under a path prefix, uploads are named with it
+                base = _origin(base)
+            return await self._get(name, base + address)
         raise BadFrame(name, f"{name} is at {address[:100]!r}, which is no address.")
 
     def _base(self, name: str, address: str) -> str:

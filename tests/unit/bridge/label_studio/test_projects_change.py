@@ -14,6 +14,8 @@ from adapters.errors import ModelNotFound
 from adapters.network import HttpPolicy
 from bridge.errors import BridgeError, Conflict
 from bridge.patience import Patience
+from bridge.remotes.label_studio.client import LabelStudio
+from bridge.remotes.label_studio.images import Images
 from bridge.remotes.label_studio.sink import remove_predictions
 from tests.servers.label_studio import LabelStudioServer, Project, image
 from tests.unit.bridge.label_studio.configs import STREET
@@ -208,3 +210,23 @@ async def test_predictions_are_taken_away_one_after_another() -> None:
 
     await remove_predictions(Studio(), [1, 2, 3], Patience(1.0))  # type: ignore[arg-type]
     assert removed == [1, 3]
+
+
+@pytest.mark.parametrize("address", ["/tool/data/upload/1/a.png", "/data/upload/1/a.png"])
+async def test_below_a_path_prefix_an_upload_may_be_named_with_it(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    asked: list[str] = []
+
+    async def get(self: Images, name: str, url: str) -> bytes:
+        asked.append(url)
+        return b""
+
+    monkeypatch.setattr(Images, "_get", get)
+    policy = HttpPolicy(frozenset({"studio.example"}))
+    studio = LabelStudio("https://studio.example/tool", None, policy)
+    try:
+        await Images(studio, policy, 1).fetch("a.png", 1, address)
+    finally:
+        await studio.close()
+    assert asked == ["https://studio.example/tool/data/upload/1/a.png"]
