@@ -7,6 +7,7 @@ ends the run before that leaves the frame pending, and the next run begins there
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from adapters.errors import (
     PredictorError,
     PredictTimeout,
     Transient,
+    Unavailable,
     Unsupported,
 )
 from adapters.frame import Frame
@@ -80,6 +82,7 @@ class Runner:
     _failed: int = 0
     _shapes: int = 0
     _batch_limit: int = 0
+    _answered_at: float = 0.0  # when the model last answered, by the monotonic clock
     _speed: Speed = field(default_factory=Speed)
 
     @property
@@ -273,11 +276,12 @@ class Runner:
         """What became of each frame. A batch that fails is split until the bad frame is alone."""
         if not frames:
             return []
+        began = time.monotonic()
         try:
             return list(await self._ask(frames))
         except PredictorError as error:
             failure = error
-        ends = _why_the_run_ends(failure)
+        ends = None if self._is_theirs(failure, began) else _why_the_run_ends(failure)
         if ends is None and len(frames) == 1:
             return [failure]
         if ends is not None and not self._ending.is_set():
@@ -298,7 +302,14 @@ class Runner:
     async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
         """Predict, with patience for what passes by itself. Raises PredictorError."""
         options = PredictOptions(self.options.floor_score, self.plan.prompts, self.options.max_detections)
-        return await self.patience.ask(self.predictor.card.name, lambda: self.predictor.predict(frames, options))
+        found = await self.patience.ask(self.predictor.card.name, lambda: self.predictor.predict(frames, options))
+        self._answered_at = time.monotonic()
+        return found
+
+    def _is_theirs(self, error: PredictorError, began: float) -> bool:
+        """Whether a host failed on these frames alone: it went on answering others until patience with them ended."""
+        answering = self._answered_at > began + self.patience.seconds / 2
+        return isinstance(error, Unavailable) and answering and not self._ending.is_set()
 
     def _finish(self, batch: Sequence[StoredFrame], answers: Sequence[_Answer]) -> list[FinishedFrame]:
         """Raw results packed and made shapes of: runs in a thread."""

@@ -263,6 +263,22 @@ async def test_a_host_that_is_gone_beyond_patience_fails_the_job_and_its_frames_
         await made.check(job.id)
 
 
+async def test_a_frame_on_which_a_host_always_fails_fails_alone_while_others_are_answered(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    async def breaks_on_it(predictor: FakePredictor, frames: Sequence[Frame]) -> None:
+        await asyncio.sleep(0.1)
+        if {frame.id for frame in frames} & names(3):
+            raise Unavailable("The host failed on its side (HTTP 500).")
+
+    limits, options = Limits(max_batch=1, max_concurrency=2), replace(OPTIONS, patience_s=0.3)
+    async with world(tmp_path, monkeypatch, frames=60, behave=breaks_on_it, limits=limits, options=options) as made:
+        job = await made.run()
+        assert (job.state, job.frames_done, job.error) == (JobState.SUCCEEDED, 59, None)
+        assert await failed(made, job) == {3: "unavailable"}
+        await made.check(job.id)
+
+
 @pytest.mark.parametrize("kind", [AccessDenied, ModelNotFound, Unsupported])
 async def test_an_error_that_every_frame_would_meet_stops_the_job_at_once(
     tmp_path: Path, monkeypatch: MonkeyPatch, kind: type[PredictorError]
