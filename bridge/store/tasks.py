@@ -220,6 +220,8 @@ def selected_frames(task_id: int, selection: FrameSelection) -> sa.Select[tuple[
     if selection.numbers is not None:
         query = query.where(frames.c.number.in_(selection.numbers))
     if selection.only == "unannotated":
-        annotated = sa.select(shapes.c.frame).where(shapes.c.task_id == task_id, _LIVE)
+        # In Label Studio our shapes are predictions: only what people did there counts, which remote_state tells.
+        beside = sa.exists().where(tasks.c.id == task_id, tasks.c.remote_kind == "label-studio")
+        annotated = sa.select(shapes.c.frame).where(shapes.c.task_id == task_id, _LIVE, ~beside)
         query = query.where(frames.c.number.not_in(annotated), frames.c.remote_state.is_(None))
     return query

@@ -202,6 +202,20 @@ async def test_a_task_that_is_gone_meanwhile_fails_alone(house: House) -> None:
     assert len(project.predictions) == 4
 
 
+async def test_unannotated_tasks_are_those_that_nobody_has_labelled(house: House) -> None:
+    """Predictions of ours are no labels: the tasks that are left are predicted again by another threshold."""
+    project = house.studio.project(STREET, 3)
+    task = await house.open()
+    await house.run(task)
+    labelled = next(iter(project.tasks))
+    project.tasks[labelled] |= {"is_labeled": True, "total_annotations": 1}
+    job = await house.run(task, threshold=0.1, clean="model", frames={"only": "unannotated"})
+    assert job.frames_done == 2
+    (kept,) = project.of(labelled)
+    assert "-t0-" in kept["model_version"]
+    assert len(project.predictions) == 3
+
+
 async def test_an_upload_that_label_studio_fails_at_fails_alone(house: House) -> None:
     project = house.studio.project(STREET, 3)
     lost = house.studio.add_task(project, {"image": "/data/upload/7/lost.png"})
