@@ -84,6 +84,7 @@ class HttpCaller:
         policy.check(base_url)
         self._base = base_url.rstrip("/")
         self._policy, self._host = policy, host
+        self._given = tuple(secrets)
         self._secrets = _spellings(secrets)
         self._timeout_s, self._most = timeout_s, max_answer_bytes
         self._gap_s = 1 / requests_per_second if requests_per_second else 0.0
@@ -217,6 +218,10 @@ class HttpCaller:
         text = "".join(letter if letter.isprintable() else " " for letter in text)
         text = " ".join(text.split())[:_LONGEST_WORD_OF_HOST].rstrip(". ")
         return f': "{text}"' if text else ""
+
+    def hide(self, issued: str) -> None:
+        """From now on this is a secret too, such as a session's token; one that was issued before is over."""
+        self._secrets = _spellings((*self._given, issued))
 
     def redact(self, text: str) -> str:
         """The text with every secret of this caller, however it is encoded, replaced by ***."""

@@ -20,13 +20,17 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from aiohttp import web
 
 from tests import models
 from tests.e2e.conftest import IMAGES
 from tests.e2e.server import ServerProcess
 from tests.hub import TOKEN, HubServer, Repository
+from tests.servers.cvat import USER, CvatServer, State, images_task, label
+from tests.servers.files import FileServer
 from tests.servers.hugging_face_inference import HuggingFaceInference
 from tests.servers.inference_server import InferenceServer
+from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer
 from tests.servers.loopback import Loopback
 from tests.servers.nuclio import Deployed, Nuclio
 from tests.servers.roboflow import KEY, Roboflow
@@ -35,7 +39,11 @@ PASSWORD = "c4n4ry+Password/of=Nuclio"
 STORED = "hf_c4n4ryStoredForNobody1234"
 CVAT = "c4n4ryTokenOfCvat&Friends"
 FERNET = base64.urlsafe_b64encode(b"c4n4ry-the-key-of-stored-tokens!").decode()
-CANARIES = (KEY, TOKEN, PASSWORD, STORED, CVAT, FERNET)
+CVAT_TOKEN = "c4n4ryPersonalTokenOfCvat+1234567890"
+CVAT_PASSWORD = "c4n4ry+Password/of=Cvat"
+FILES = "c4n4ryOfAFileServer+=1234"
+CANARIES = (KEY, TOKEN, PASSWORD, STORED, CVAT, FERNET, CVAT_TOKEN, CVAT_PASSWORD, LEGACY, PERSONAL, FILES)
+TOOL_FAULTS = ("401", "404", "redirect", "leak")
 FAULTS = ("400", "401", "402", "403", "404", "413", "500", "502", "503", "cut", "garbage", "redirect", "leak")
 
 
@@ -72,18 +80,52 @@ class Recorder:
             return content
 
 
+class OpenStudio(LabelStudioServer):
+    """Repeats what it was sent where it should not, as its debug pages do."""
+
+    async def answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        if self.telling and request.path.startswith(("/api/projects", "/api/tasks", "/data")):
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            return self.say(400, f"so it was: {token} {PERSONAL if scheme == 'Bearer' else ''}")
+        return await super().answer(request, body)
+
+    telling = False
+
+
+class OpenCvat(CvatServer):
+    telling = False
+
+    async def answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        if self.telling and request.path.startswith("/api/"):
+            return web.json_response(
+                {"detail": "so it was: " + request.headers.get("Authorization", "nobody").split()[-1]}, status=400
+            )
+        return await super().answer(request, body)
+
+
 @pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[dict[str, Any]]:
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    monkeypatch.setattr("tests.servers.cvat.PASSWORD", CVAT_PASSWORD)
     model = models.write_onnx_model(tmp_path / "hub")
+    models.write_colour_classifier(tmp_path / "hub" / "paint.onnx")
+    cvat = OpenCvat(State(images_task(42, 3, [label(i, name) for i, name in enumerate(models.LABELS, 11)])))
+    cvat.state.tokens = {CVAT_TOKEN}
     with ExitStack() as stack:
         opened: dict[str, Any] = {
             "hub": HubServer({"street/detector": Repository(model, served="live", private=True)}),
             "router": HuggingFaceInference(models.LABELS, {"street/detector": "object-detection"}, key=TOKEN),
             "roboflow": Roboflow(models.LABELS, {"signs": ("object-detection", {2: True})}),
             "server": InferenceServer(models.LABELS, {"signs/1": "object-detection"}),
+            "cvat": cvat,
+            "studio": OpenStudio(),
+            "files": FileServer({}, key=f"Bearer {FILES}"),
             "nuclio": Nuclio({"f": Deployed(dict.fromkeys(models.LABELS, "rectangle"))}, f"me:{PASSWORD}"),
         }
         yield {name: stack.enter_context(host) for name, host in opened.items()}
+
+
+STREET = """<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">{}</RectangleLabels>
+</View>""".format("".join(f'<Label value="{name}"/>' for name in models.LABELS))
 
 
 def environment(hosts: dict[str, Any]) -> dict[str, str]:
@@ -98,6 +140,7 @@ def environment(hosts: dict[str, Any]) -> dict[str, str]:
         "HUBBRIDGE_LOGGING__LEVEL": "debug",
         "HUBBRIDGE_LOGGING__FORMAT": "json",
         "HUBBRIDGE_JOBS__PATIENCE_SECONDS": "0.5",
+        "HUBBRIDGE_CVAT__SETTLE_SECONDS": "0.1",
         "HUBBRIDGE_SECRETS__KEY": FERNET,
     }
 
@@ -157,6 +200,83 @@ def drive(recorder: Recorder, hosts: dict[str, Any]) -> None:
     Recorder(recorder.server, STORED, recorder.answers, recorder.statuses).ask("GET", "/v1/models")
 
 
+def drive_tools(recorder: Recorder, hosts: dict[str, Any]) -> set[str]:
+    """Jobs on CVAT and Label Studio, with each kind of account, well and with every fault. What was issued there."""
+    ask, cvat, studio = recorder.ask, hosts["cvat"], hosts["studio"]
+    studio.project(STREET, 3)
+    model = next(each["id"] for each in ask("GET", "/v1/models")["models"] if each["name"] == "nuclio")
+    for kind, host, path, secret in (
+        ("cvat", cvat, "/tasks/42", CVAT_TOKEN),
+        ("cvat", cvat, "/tasks/42", f"{USER}:{CVAT_PASSWORD}"),
+        ("label-studio", studio, "/projects/7", LEGACY),
+        ("label-studio", studio, "/projects/7", PERSONAL),
+    ):
+        ask("POST", "/v1/connections", {"kind": kind, "host": f"127.0.0.1:{host.port}", "secret": secret})
+        assert recorder.statuses[-1] == 201, recorder.answers[-1]
+        task = ask("POST", "/v1/tasks", {"remote": host.url + path})
+        assert recorder.statuses[-1] in (200, 201), recorder.answers[-1]
+        wanted = {"target": task["id"], "model_id": model, "clean": "model"}
+        for fault in (None, "told", *TOOL_FAULTS):
+            job = ask("POST", "/v1/jobs", wanted)
+            assert recorder.statuses[-1] == 201, recorder.answers[-1]
+            host.telling = fault == "told"
+            if fault not in (None, "told"):
+                host.fail(fault)
+            ended = recorder.server.wait_for(job["id"], ("failed", "succeeded"))
+            assert fault is not None or ended["state"] == "succeeded", ended
+            for what in ("", "/frames", "/events"):
+                ask("GET", f"/v1/jobs/{job['id']}{what}")
+            ask("GET", f"/v1/tasks/{task['id']}/frames/0/image")
+            ask("POST", "/v1/tasks", {"remote": host.url + path + "0"})
+            if fault in (None, "told"):
+                ask("POST", f"/v1/jobs/{job['id']}/undo")
+            else:
+                ask("POST", "/v1/jobs", wanted)
+            host.telling, host.faults = False, []
+            for left in ask("GET", "/v1/jobs")["jobs"]:
+                if left["state"] in ("queued", "running"):
+                    ask("POST", f"/v1/jobs/{left['id']}/cancel")
+                    recorder.server.wait_for(left["id"], ("failed", "succeeded", "cancelled"))
+        for form in ("coco", "cvat", "yolo"):
+            ask("GET", f"/v1/tasks/{task['id']}/export?format={form}")
+    return {*studio.access, *(cvat.state.tokens - {CVAT_TOKEN})}
+
+
+def drive_rest(recorder: Recorder, server: ServerProcess, hosts: dict[str, Any], folder: Path) -> list[bytes]:
+    """Profiles, clicks, cascades with a hosted detector, and files on the web. What commands said."""
+    ask, files = recorder.ask, hosts["files"]
+    model = next(each["id"] for each in ask("GET", "/v1/models")["models"] if each["name"] == "nuclio")
+    picture = sorted(IMAGES.glob("*.jpg"))[0].read_bytes()
+    labels = [{"name": name} for name in models.LABELS]
+    profile = ask("POST", "/v1/profiles", {"name": "mine", "model_id": model, "labels": labels})
+    assert recorder.statuses[-1] == 201, recorder.answers[-1]
+    ask("POST", "/v1/connections", {"kind": "https", "host": f"127.0.0.1:{files.port}", "secret": FILES})
+    assert recorder.statuses[-1] == 201, recorder.answers[-1]
+    quoted = quote(FILES, safe="")
+    paint = f"paint={folder / 'hub' / 'paint.onnx'}"
+    said = [command(server, "model", "cascade", "painted", "--detector", "nuclio", "--classifier", paint)]
+    # Refused, or answered by a host that does not speak TLS; fetching with a key is tested in test_https_file.py.
+    for start in (f"http://127.0.0.1:{files.port}", f"https://127.0.0.1:{files.port}", f"https://x:{quoted}@files.lan"):
+        pasted = f"{start}/m.onnx?token={quoted}#sha256=unknown"
+        said.append(command(server, "--debug", "model", "add", pasted))
+        ask("POST", "/v1/models/understand", {"reference": pasted})
+        ask("POST", "/v1/models", {"reference": pasted})
+    cascade = next(each["id"] for each in ask("GET", "/v1/models")["models"] if each["name"] == "painted")
+    for fault in (None, *TOOL_FAULTS):
+        if fault is not None:
+            hosts["nuclio"].fail(fault)
+        ask("POST", f"/v1/profiles/{profile['id']}/predict", picture, "image/jpeg")
+        assert fault is not None or recorder.statuses[-1] == 200, recorder.answers[-1]
+        ask("POST", f"/v1/models/{cascade}/predict", picture, "image/jpeg")
+        assert fault is not None or recorder.statuses[-1] == 200, recorder.answers[-1]
+        ask("POST", f"/v1/models/{model}/segment?positive=[[5,5]]", picture, "image/jpeg")
+    hosts["nuclio"].faults = []
+    for page in ("profiles", "connections", "models"):
+        ask("GET", f"/v1/{page}")
+    ask("GET", "/metrics")
+    return said
+
+
 def test_no_planted_key_stands_in_anything_that_was_written_or_answered(tmp_path: Path, hosts: dict[str, Any]) -> None:
     server = ServerProcess(tmp_path, environment=environment(hosts))
     made = command(server, "token", "create", "canary", "--scope", "admin", "--json")
@@ -164,11 +284,19 @@ def test_no_planted_key_stands_in_anything_that_was_written_or_answered(tmp_path
     with server:
         recorder = Recorder(server, token)
         drive(recorder, hosts)
-        said = [
+        recorder.server.token = token
+        said = drive_rest(recorder, server, hosts, tmp_path)
+        issued = drive_tools(recorder, hosts)
+        assert len(issued) > 1  # sessions of CVAT and access tokens of Label Studio
+        said += [
             command(server, *line)
             for line in (
                 ("backup", str(tmp_path / "saved.tar"), "--with-key"),
                 ("doctor",),
+                ("cvat", "check", f"{hosts['cvat'].url}/tasks/42"),
+                ("label-studio", "check", f"{hosts['studio'].url}/projects/7"),
+                ("task", "list"),
+                ("profile", "list"),
                 ("connection", "list"),
                 ("token", "list"),
                 ("job", "list"),
@@ -188,7 +316,7 @@ def test_no_planted_key_stands_in_anything_that_was_written_or_answered(tmp_path
     everything = {**written, "answers": b"\n".join(recorder.answers), "commands": b"\n".join(said)}
     searched = sum(map(len, everything.values()))
     assert searched > 100_000
-    for canary in (*CANARIES, token):
+    for canary in (*CANARIES, *issued, token):
         for form in spellings(canary):
             found = {place: content for place, content in everything.items() if form in content}
             near = {place: content.partition(form)[0][-200:] for place, content in found.items()}

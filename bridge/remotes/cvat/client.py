@@ -202,8 +202,9 @@ class CvatClient:
                 "CVAT does not know this user and password.", hint="Store them anew: hubbridge connection add cvat"
             ) from error
         key = answer.get("key") if isinstance(answer, dict) else None
-        if not isinstance(key, str) or not key:
+        if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
             raise BadOutput("CVAT answered the login without a token.", hint="Is the address that of a CVAT?")
+        self._caller.hide(key)
         return f"Token {key}"
 
 

@@ -78,6 +78,7 @@ class LabelStudio:
                 access = answer.get("access")
                 if not isinstance(access, str) or not access.isascii() or not access.isprintable():
                     raise BadOutput("Label Studio answered no access token.")
+                self._caller.hide(access)
                 self._access = access
         return {"Authorization": f"Bearer {self._access}"}
 

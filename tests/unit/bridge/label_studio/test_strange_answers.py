@@ -264,3 +264,16 @@ async def test_what_json_cannot_say_is_not_sent_and_an_id_is_asked_for(
             job = await house.run(task, threshold=0.5)
             assert (job.state, len(project.predictions)) == ("failed", 1)
             assert "answered a prediction of task 1001 without an id" in str(job.error)
+
+
+async def test_a_token_that_was_issued_is_blotted_out_like_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LabelStudioServer() as studio:
+        told = lambda *_: studio.say(400, f"no: {' '.join(studio.access)} {PERSONAL} was sent")  # noqa: E731
+        monkeypatch.setattr(studio, "_api", told)
+        client = LabelStudio(studio.url, PERSONAL, HttpPolicy(frozenset({f"127.0.0.1:{studio.port}"})))
+        try:
+            with pytest.raises(PredictorError, match=r"no: \*\*\* \*\*\* was sent"):
+                await client.project(7)
+        finally:
+            await client.close()
+        assert len(studio.access) == 1
