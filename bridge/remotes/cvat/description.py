@@ -156,7 +156,7 @@ def data_of(task: Mapping[str, Any], meta: Mapping[str, Any], within: RemoteJob 
     found = []
     for number in numbers:
         entry = frames[0 if len(frames) == 1 else number]
-        name = text_of(entry.get("name") or f"frame {number}")
+        name = text_of(entry.get("name") or "") or f"frame {number}"
         if video:
             name = f"{name}#{number:06d}"
         named[name] = named.get(name, 0) + 1
