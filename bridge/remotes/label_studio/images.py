@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BUCKETS = ("s3", "gs", "azure-blob", "azure", "redis")
 MAX_REDIRECTS = 5
+_OWN_FILE = re.compile(r"^https?://[^/?#]+(/(?:[^?#]*/)?data/(?:upload|local-files)/.*)$", re.IGNORECASE)
 _TIMEOUT_S = 60.0
 _TRIES = 3  # of another host than Label Studio, or of one file: neither is worth a whole job's patience
 
@@ -56,13 +58,26 @@ class Images:
             path = f"/tasks/{task_id}/resolve/?fileuri={quote(inside)}"
             return await self._get(name, self._base(name, address) + path)
         if scheme in ("http", "https"):
-            return await self._get(name, address)
+            return await self._get(name, self._from_here(address))
         if address.startswith("/"):
             base = self._base(name, address)
             if address.startswith(f"{urlsplit(base).path}/"):  # under a path prefix, uploads are named with it
                 base = _origin(base)
             return await self._get(name, base + address)
         raise BadFrame(name, f"{name} is at {address[:100]!r}, which is no address.")
+
+    def _from_here(self, address: str) -> str:
+        """Where a full address leads to. Of its own files Label Studio gives the address that it has of itself, such as
+        http://localhost:8080, which another container may not ask, and knows it by another name."""
+        try:
+            self.policy.check(address)
+        except AccessDenied:
+            own = _OWN_FILE.search(address)
+            if own is not None and self.studio is not None:
+                return _origin(self.studio.base_url) + own[1]
+        except ValueError:  # said by ``_readable``
+            pass
+        return address
 
     def _base(self, name: str, address: str) -> str:
         if self.studio is None:

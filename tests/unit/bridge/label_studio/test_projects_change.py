@@ -230,3 +230,33 @@ async def test_below_a_path_prefix_an_upload_may_be_named_with_it(
     finally:
         await studio.close()
     assert asked == ["https://studio.example/tool/data/upload/1/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://localhost:8080/data/local-files/?d=a/b.png", "https://studio.example/data/local-files/?d=a/b.png"),
+        ("http://10.0.0.7/tool/data/upload/1/a.png", "https://studio.example/tool/data/upload/1/a.png"),
+        ("http://localhost:8080/elsewhere/a.png", "http://localhost:8080/elsewhere/a.png"),
+        ("http://localhost:8080/?q=/data/upload/1/a.png", "http://localhost:8080/?q=/data/upload/1/a.png"),
+        ("https://images.example/data/upload/1/a.png", "https://images.example/data/upload/1/a.png"),
+        ("http://allowed.example/data/upload/1/a.png", "http://allowed.example/data/upload/1/a.png"),
+    ],
+)
+async def test_label_studios_own_files_are_asked_where_we_know_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, expected: str
+) -> None:
+    asked: list[str] = []
+
+    async def get(self: Images, name: str, url: str) -> bytes:
+        asked.append(url)
+        return b""
+
+    monkeypatch.setattr(Images, "_get", get)
+    policy = HttpPolicy(frozenset({"studio.example", "allowed.example"}))
+    studio = LabelStudio("https://studio.example", None, policy)
+    try:
+        await Images(studio, policy, 1).fetch("a.png", 1, address)
+    finally:
+        await studio.close()
+    assert asked == [expected]

@@ -255,6 +255,7 @@ async def test_every_kind_of_address(api: Api, studio: LabelStudioServer) -> Non
         f"{studio.url}/presigned/c.png",
         inline,
         f"{studio.url}/data/upload/7/d.png",
+        "http://10.1.2.3:8080/data/local-files/?d=some/dir/a%20b.png",  # as Label Studio knows itself, elsewhere
     ):
         studio.add_task(project, {"image": address})
     far = [studio.add_task(project, {"image": address}) for address in ("http://10.1.2.3/x.png", "ftp://x/y", "x.png")]
