@@ -17,16 +17,11 @@ import structlog
 
 from adapters.base import Detections, PredictOptions, Predictor
 from adapters.errors import (
-    AccessDenied,
     BadFrame,
-    ModelNotFound,
-    ModelStuck,
     OutOfMemory,
     PredictorError,
     PredictTimeout,
-    Transient,
     Unavailable,
-    Unsupported,
 )
 from adapters.frame import Frame
 from bridge import results
@@ -35,6 +30,7 @@ from bridge.errors import BridgeError, predictor_code
 from bridge.job_plan import JobPlan, Progress, RunnerOptions
 from bridge.patience import Patience
 from bridge.refine import refine
+from bridge.run_errors import first_error, why_the_run_ends
 from bridge.sinks.sink import FinishedFrame, Sink, Written
 from bridge.sources.frame_source import FrameSource, Picture
 from bridge.speed import Speed
@@ -47,8 +43,6 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-# Errors that every further frame would meet as well: the job stops, and its frames stay pending.
-FATAL = (AccessDenied, ModelNotFound, Unsupported)
 MOST_PIXELS = 128 * 2**20  # of the frames in one batch: 384 MB when they are decoded; a larger one goes alone
 PAGE = 512  # ledger rows read at once
 ENOUGH_TO_JUDGE = 20  # frames, before the failure rate can stop a job
@@ -121,7 +115,7 @@ class Runner:
                         await self.last_step()
                     beat.cancel()
             except BaseExceptionGroup as errors:
-                raise _first(errors) from errors
+                raise first_error(errors) from errors
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(lease))
             raise
@@ -281,7 +275,7 @@ class Runner:
             return list(await self._ask(frames))
         except PredictorError as error:
             failure = error
-        ends = None if self._is_theirs(failure, began) else _why_the_run_ends(failure)
+        ends = None if self._is_theirs(failure, began) else why_the_run_ends(failure)
         if ends is None and len(frames) == 1:
             return [failure]
         if ends is not None and not self._ending.is_set():
@@ -382,28 +376,3 @@ class Runner:
                 f"{failed} of {finished} frames failed, more than the {self.plan.max_failure_rate:.0%} allowed; "
                 f"`hubbridge job show {self.sink.lease.job_id} --failed` lists them."
             )
-
-
-def _why_the_run_ends(error: PredictorError) -> str | None:
-    """What every further frame would meet as well, in a sentence for the job; None where only these frames fail."""
-    if isinstance(error, FATAL):
-        return f"{error.message} {error.hint}".strip()
-    if isinstance(error, ModelStuck):
-        return f"{error.message} Its frames stay pending; resume the job, and the model is loaded anew."
-    if isinstance(error, Transient) and not isinstance(error, PredictTimeout):
-        return f"{error.message} Its frames stay pending; resume the job when the host answers."
-    return None
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended a task group; the ones that followed from it are of no interest."""
-    ranked = (LeaseLost, BaseException)
-    flat = list(_flatten(errors))
-    return next(error for kind in ranked for error in flat if isinstance(error, kind))
-
-
-def _flatten(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    flat: list[BaseException] = []
-    for error in errors.exceptions:
-        flat += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return flat
