@@ -12,6 +12,8 @@ import argparse
 import asyncio
 import sys
 import time
+import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks import cvat_tasks, hosted, label_studio, ledger, local_models, online, precision, preprocessing
@@ -20,16 +22,40 @@ from benchmarks.machine import MOST_OTHERS, Table, Watch, describe, save
 LOOK_S = 2.0
 
 
-async def measure(quick: bool) -> list[Table]:
-    tables = [await ledger.measure(5_000 if quick else 100_000)]
-    tables.append(await hosted.measure(320 if quick else 3200))
-    tables.append(await online.measure())
-    tables.append(await label_studio.table(quick))
-    tables.append(await cvat_tasks.measure(36 if quick else 200, 1 if quick else 3))
-    tables += await local_models.tables(1 if quick else 5, yolos=True, quick=quick)
-    tables.append(await precision.measure(10 if quick else 60))
-    tables.append(preprocessing.measure(1 if quick else 5))
-    return tables
+def benchmarks(quick: bool) -> dict[str, Callable[[], Awaitable[list[Table]]]]:
+    """Name -> what measures it."""
+
+    async def one(table: Awaitable[Table]) -> list[Table]:
+        return [await table]
+
+    async def preparation() -> Table:
+        return preprocessing.measure(1 if quick else 5)
+
+    return {
+        "ledger": lambda: one(ledger.measure(5_000 if quick else 100_000)),
+        "hosted": lambda: one(hosted.measure(320 if quick else 3200)),
+        "online": lambda: one(online.measure()),
+        "label_studio": lambda: one(label_studio.table(quick)),
+        "cvat_tasks": lambda: one(cvat_tasks.measure(36 if quick else 200, 1 if quick else 3)),
+        "local_models": lambda: local_models.tables(1 if quick else 5, yolos=True, quick=quick),
+        "precision": lambda: one(precision.measure(10 if quick else 60)),
+        "preprocessing": lambda: one(preparation()),
+    }
+
+
+async def measure(quick: bool) -> tuple[list[Table], list[str]]:
+    """The tables, and the names of the benchmarks that failed: an hour's run is not lost by one of them."""
+    tables: list[Table] = []
+    failed = []
+    for name, run in benchmarks(quick).items():
+        started = time.monotonic()
+        try:
+            tables += await run()
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return tables, failed
 
 
 def main() -> int:
@@ -46,8 +72,8 @@ def main() -> int:
     before = watch.others
     if before > MOST_OTHERS and not given.even_if_disturbed:
         return _refuse(before)
-    tables = asyncio.run(measure(given.quick))
-    worst = max(table.others for table in tables)
+    tables, failed = asyncio.run(measure(given.quick))
+    worst = max((table.others for table in tables), default=0.0)
     if worst > MOST_OTHERS and not given.even_if_disturbed:
         return _refuse(worst)
     for table in tables:
@@ -57,7 +83,9 @@ def main() -> int:
             f"\nDisturbed: other programs took up to {worst:.0%} of the machine. Only ratios within a table tell much."
         )
     print(f"\nWritten: {save(tables, machine, given.json)}")
-    return 0
+    if failed:
+        print(f"Failed, and missing above: {', '.join(failed)}.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _refuse(others: float) -> int:
