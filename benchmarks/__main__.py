@@ -51,7 +51,7 @@ async def measure(quick: bool) -> tuple[list[Table], list[str]]:
         started = time.monotonic()
         try:
             tables += await run()
-        except Exception:
+        except Exception:  # noqa: BLE001  (whatever it is, it is shown)
             traceback.print_exc()
             failed.append(name)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
