@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -130,3 +131,11 @@ async def test_a_model_that_hung_is_unloaded_named_and_loaded_anew() -> None:
     assert (shelf.open, memory.hung, len(memory)) == ([], ["model-1"], 0)
     async with memory.lend(model(1), shelf.opener(1)):
         assert (shelf.open, memory.hung) == (["model-1"], [])
+
+
+async def test_what_is_loaded_is_not_looked_through_for_garbage_and_what_has_left_is() -> None:
+    shelf, memory = Shelf(), LoadedModels(1)
+    async with memory.lend(model(1), shelf.opener(1)):
+        assert gc.get_freeze_count() > 0
+    await memory.close()
+    assert gc.get_freeze_count() == 0
