@@ -11,7 +11,7 @@ import json
 import platform
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ WINDOW_S = 0.1  # of one measurement; a slow model is measured by one call of ea
 ROUNDS = 2
 ENOUGH_S = 2.0  # a first round that took longer is trusted
 LONGEST_S = 1.0  # larger batches that would take longer are not tried: calls so long have little to gain
-CLEARLY = 1.1  # how much faster more workers or larger batches have to be
+CLEARLY = 1.1  # how much faster larger batches have to be
+MORE_WORKERS = 1.03  # and more workers: in a job each does its own work before and after the pass beside the others'
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,10 +79,17 @@ def measure(tried: Sequence[Pace], set_threads: Callable[[int], None], run: Call
     usable = [pace for pace in tried if pace in best and pace not in failed]
     if not usable:
         return None
-    fastest = max(best[pace] for pace in usable)
-    chosen = min(pace for pace in usable if best[pace] * CLEARLY >= fastest)
+    chosen = _chosen({pace: best[pace] for pace in usable})
     set_threads(chosen.threads)
     return Measured(chosen, best[chosen])
+
+
+def _chosen(speeds: Mapping[Pace, float]) -> Pace:
+    """The smallest batch that is nearly as fast as the fastest pace, and for it the fewest workers that are."""
+    fastest = max(speeds.values())
+    batch = min(pace.batch for pace, speed in speeds.items() if speed * CLEARLY >= fastest)
+    alike = {pace: speed for pace, speed in speeds.items() if pace.batch == batch}
+    return min(pace for pace, speed in alike.items() if speed * MORE_WORKERS >= max(alike.values()))
 
 
 def _speed(pace: Pace, run: Callable[[int], object]) -> float:

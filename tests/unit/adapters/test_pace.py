@@ -67,6 +67,22 @@ def test_workers_that_run_beside_each_other_are_taken() -> None:
     assert found(Model(0, 0.02, alone=False), candidates(2, 8, on_cpu=True)) == Pace(2, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("speeds", "chosen"),
+    [
+        ({(1, 2, 1): 100, (2, 1, 1): 105}, (2, 1, 1)),
+        ({(1, 2, 1): 100, (2, 1, 1): 102}, (1, 2, 1)),  # hardly more, for twice the memory
+        ({(1, 2, 1): 100, (2, 1, 1): 95, (1, 2, 8): 108}, (1, 2, 1)),
+        ({(1, 2, 1): 80, (2, 1, 1): 100, (1, 2, 8): 108, (2, 1, 8): 109}, (2, 1, 1)),
+        ({(1, 2, 1): 100, (2, 1, 1): 100, (1, 2, 8): 120, (2, 1, 8): 125}, (2, 1, 8)),
+    ],
+)
+def test_larger_batches_have_to_gain_more_than_more_workers(
+    speeds: dict[tuple[int, int, int], float], chosen: tuple[int, int, int]
+) -> None:
+    assert module._chosen({Pace(*pace): speed for pace, speed in speeds.items()}) == Pace(*chosen)
+
+
 def test_what_does_not_fit_into_memory_is_not_taken() -> None:
     assert found(Model(0.02, 0.0005, largest=4), candidates(2, 8, on_cpu=True)).batch == 4
 
