@@ -7,7 +7,7 @@ Building and reading are pure and run in threads; only the sending takes one of 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class HostedCall:
     request: Request
 
 
-class HostedPredictor(Closing, ABC):
+class HostedPredictor(Closing):
     """A model at a host, asked with one frame a request, or with ``frames_per_request`` of them."""
 
     frames_per_request = 1

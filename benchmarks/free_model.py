@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from adapters import providers
-from adapters.base import Context, Detections, Limits, ModelCard, PredictOptions, Predictor
+from adapters.base import Closing, Context, Detections, Limits, ModelCard, PredictOptions, Predictor
 from adapters.frame import Frame
 from adapters.references import LocalFolder
 from bridge.app import App, open_app
@@ -34,7 +33,7 @@ def detections(count: int = 20) -> Detections:
     return Detections(LABELS, boxes, rng.uniform(0.5, 1, count), rng.integers(0, 2, count))
 
 
-class FreeModel:
+class FreeModel(Closing):
     """Answers the same 20 detections for every frame and looks at none."""
 
     def __init__(self, card: ModelCard) -> None:
@@ -45,12 +44,6 @@ class FreeModel:
 
     async def close(self) -> None:
         pass
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
 
 class _Free:

@@ -43,7 +43,7 @@ class Cleaning:
     label_rows: Mapping[str, int]
     looks: Looks
     known: Callable[[Sequence[int]], Awaitable[Mapping[Place, KnownShape]]]
-    _waiting: dict[int, float] = field(default_factory=dict)  # CVAT job -> since when something waits, or the last time
+    _waiting: dict[int, float] = field(default_factory=dict)  # CVAT job -> since when something waits
 
     def note(self, part: int) -> None:
         """A removal waits in this CVAT job."""

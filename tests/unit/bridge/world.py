@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from adapters import providers
-from adapters.base import Context, Detections, Limits, ModelCard, PredictOptions
+from adapters.base import Closing, Context, Detections, Limits, ModelCard, PredictOptions
 from adapters.errors import BadFrame
 from adapters.frame import Frame
 from adapters.references import HuggingFaceModel, LocalFolder, Reference, RoboflowVersion
@@ -65,7 +64,7 @@ def detections(name: str, labels: Sequence[str] = LABELS) -> Detections:
     return Detections(tuple(labels), boxes, scores, np.array([(seed + i) % len(labels) for i in range(n)]))
 
 
-class FakePredictor:
+class FakePredictor(Closing):
     """Answers ``detections`` of each frame's name, unless ``behave`` answers something else than None or raises."""
 
     def __init__(self, card: ModelCard, behave: Behave | None = None) -> None:
@@ -94,14 +93,6 @@ class FakePredictor:
 
     async def close(self) -> None:
         self.closed += 1
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @property
     def asked(self) -> list[str]:

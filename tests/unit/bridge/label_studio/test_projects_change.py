@@ -212,39 +212,23 @@ async def test_predictions_are_taken_away_one_after_another() -> None:
     assert removed == [1, 3]
 
 
-@pytest.mark.parametrize("address", ["/tool/data/upload/1/a.png", "/data/upload/1/a.png"])
-async def test_below_a_path_prefix_an_upload_may_be_named_with_it(
-    monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
-    asked: list[str] = []
-
-    async def get(self: Images, name: str, url: str) -> bytes:
-        asked.append(url)
-        return b""
-
-    monkeypatch.setattr(Images, "_get", get)
-    policy = HttpPolicy(frozenset({"studio.example"}))
-    studio = LabelStudio("https://studio.example/tool", None, policy)
-    try:
-        await Images(studio, policy, 1).fetch("a.png", 1, address)
-    finally:
-        await studio.close()
-    assert asked == ["https://studio.example/tool/data/upload/1/a.png"]
-
-
 @pytest.mark.parametrize(
-    ("address", "expected"),
+    ("base", "address", "expected"),
     [
-        ("http://localhost:8080/data/local-files/?d=a/b.png", "https://studio.example/data/local-files/?d=a/b.png"),
-        ("http://10.0.0.7/tool/data/upload/1/a.png", "https://studio.example/tool/data/upload/1/a.png"),
-        ("http://localhost:8080/elsewhere/a.png", "http://localhost:8080/elsewhere/a.png"),
-        ("http://localhost:8080/?q=/data/upload/1/a.png", "http://localhost:8080/?q=/data/upload/1/a.png"),
-        ("https://images.example/data/upload/1/a.png", "https://images.example/data/upload/1/a.png"),
-        ("http://allowed.example/data/upload/1/a.png", "http://allowed.example/data/upload/1/a.png"),
+        # Below a path prefix an upload may be named with it.
+        ("/tool", "/tool/data/upload/1/a.png", "https://studio.example/tool/data/upload/1/a.png"),
+        ("/tool", "/data/upload/1/a.png", "https://studio.example/tool/data/upload/1/a.png"),
+        # By an address that may not be asked, Label Studio means itself where it is one of its own files.
+        ("", "http://localhost:8080/data/local-files/?d=a/b.png", "https://studio.example/data/local-files/?d=a/b.png"),
+        ("/tool", "http://10.0.0.7/tool/data/upload/1/a.png", "https://studio.example/tool/data/upload/1/a.png"),
+        ("", "http://localhost:8080/elsewhere/a.png", "http://localhost:8080/elsewhere/a.png"),
+        ("", "http://localhost:8080/?q=/data/upload/1/a.png", "http://localhost:8080/?q=/data/upload/1/a.png"),
+        ("", "https://images.example/data/upload/1/a.png", "https://images.example/data/upload/1/a.png"),
+        ("", "http://allowed.example/data/upload/1/a.png", "http://allowed.example/data/upload/1/a.png"),
     ],
 )
-async def test_label_studios_own_files_are_asked_where_we_know_it(
-    monkeypatch: pytest.MonkeyPatch, address: str, expected: str
+async def test_where_a_file_that_label_studio_names_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, base: str, address: str, expected: str
 ) -> None:
     asked: list[str] = []
 
@@ -254,7 +238,7 @@ async def test_label_studios_own_files_are_asked_where_we_know_it(
 
     monkeypatch.setattr(Images, "_get", get)
     policy = HttpPolicy(frozenset({"studio.example", "allowed.example"}))
-    studio = LabelStudio("https://studio.example", None, policy)
+    studio = LabelStudio(f"https://studio.example{base}", None, policy)
     try:
         await Images(studio, policy, 1).fetch("a.png", 1, address)
     finally:

@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from pycocotools import mask as coco
 
 from adapters import providers
 from adapters.base import (
+    Closing,
     Context,
     Detections,
     Limits,
@@ -134,7 +134,7 @@ class Troubles:
 TROUBLES = Troubles()
 
 
-class ShapePredictor:
+class ShapePredictor(Closing):
     def __init__(self, card: ModelCard) -> None:
         self.card = card
 
@@ -154,14 +154,6 @@ class ShapePredictor:
 
     async def close(self) -> None:
         pass
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class ShapeAdapter:
