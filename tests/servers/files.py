@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 
@@ -61,6 +62,8 @@ class FileServer(Loopback):
         cut = served.cut_at.pop(0) if served.cut_at else None
         await response.write(content[start:cut])
         if cut is not None:
+            # A client throws away what it has not read when a connection breaks: it is given time to read.
+            await asyncio.sleep(0.05)
             assert request.transport is not None
             request.transport.close()
         return response
