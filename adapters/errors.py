@@ -44,8 +44,8 @@ class BadFrame(PredictorError):
         super().__init__(message, hint=hint)
         self.frame_id = frame_id
 
-    def __reduce__(self) -> tuple[type[BadFrame], tuple[str, str]]:
-        return type(self), (self.frame_id, self.message)
+    def __reduce__(self) -> tuple[type[BadFrame], tuple[str, str], dict[str, str]]:
+        return type(self), (self.frame_id, self.message), {"hint": self.hint}
 
 
 class BadOutput(PredictorError):

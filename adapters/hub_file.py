@@ -5,7 +5,7 @@ What it is stands in the file, as with files here and on the web, so that resolv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -109,6 +109,6 @@ def load_hub_file(card: ModelCard, folder: Path, context: Context) -> OpenModel:
     return model
 
 
-def _is_graph(path: str, paths: Any) -> bool:
+def _is_graph(path: str, paths: Container[str]) -> bool:
     suffix = PurePosixPath(path).suffix.lower()
     return suffix in GRAPHS and (suffix != ".xml" or f"{path.removesuffix('.xml')}.bin" in paths)

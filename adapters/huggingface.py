@@ -7,8 +7,9 @@ import dataclasses
 
 from adapters.base import Context, ModelCard
 from adapters.errors import PredictorError, Unsupported
+from adapters.huggingface_access import hub_of, hub_token
 from adapters.huggingface_answers import SHAPE_TYPES
-from adapters.huggingface_hosted import INFERENCE_API, HuggingFaceHosted, hub_of, hub_token
+from adapters.huggingface_hosted import INFERENCE_API, HuggingFaceHosted
 from adapters.huggingface_local import HuggingFaceLocal
 from adapters.references import HuggingFaceEndpoint, HuggingFaceModel, LocalFolder
 from adapters.references.kinds import ROUTER

@@ -159,28 +159,33 @@ def read_labels(config: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
         raise Unsupported("id2label in config.json is no table of ids and names.") from error
     if min(names) < 0 or max(names) >= _MOST_LABELS:
         raise Unsupported(f"id2label in config.json holds the id {max(names, key=abs)}.")
-    labels: list[str] = []
-    repeated, missing, seen = [], 0, set(names.values())
-    used: set[str] = set()
-    for i in range(max(names) + 1):
-        name = names.get(i) or f"LABEL_{i}"
-        missing += not names.get(i)
-        if name in used:
-            repeated.append(name)
-            name = f"{name} ({i})"
-            while name in used or name in seen:
-                name += "'"
-        used.add(name)
-        labels.append(name)
-    notes = []
-    if repeated:
-        examples = ", ".join(sorted(set(repeated))[:3])
-        notes.append(f"Some label names occur more than once ({examples}); the later ones carry their id.")
+    listed = [names.get(i) or f"LABEL_{i}" for i in range(max(names) + 1)]
+    missing = sum(not names.get(i) for i in range(len(listed)))
+    labels, notes = unique_labels(listed)
     if missing:
         notes.append(f"{missing} of {len(labels)} label ids have no name; LABEL_<id> stands in for it.")
     elif all(name == f"LABEL_{i}" for i, name in enumerate(labels)):
         notes.append("The model's labels are only numbered (LABEL_0 ...); its page may say what they mean.")
     return tuple(labels), tuple(notes)
+
+
+def unique_labels(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names in their order, each once: a repeated one carries its id. And a note on that, where there is one."""
+    listed, used, repeated = set(names), set[str](), set[str]()
+    labels = []
+    for label_id, name in enumerate(names):
+        label = name
+        if name in used:
+            repeated.add(name)
+            label = f"{name} ({label_id})"
+            while label in used or label in listed:
+                label += "'"
+        used.add(label)
+        labels.append(label)
+    if not repeated:
+        return labels, []
+    examples = ", ".join(sorted(repeated)[:3])
+    return labels, [f"Some label names occur more than once ({examples}); the later ones carry their id."]
 
 
 def choose_weights(name: str, paths: Sequence[str], file: str | None, engine: str, can_transform: bool) -> Weights:

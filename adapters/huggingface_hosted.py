@@ -5,33 +5,27 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.base import Context, Detections, Limits, ModelCard, PredictOptions, Predictor
-from adapters.errors import BadOutput, Unsupported
+from adapters.errors import Unsupported
 from adapters.hosted import HostedPredictor, check_online, key_for
 from adapters.http_caller import Host, HttpCaller, Request
+from adapters.huggingface_access import hub_of, hub_token
 from adapters.huggingface_answers import OPEN, SHAPE_TYPES, build_request, parse_answer
 from adapters.huggingface_config import CONFIG, read_labels
 from adapters.references import HuggingFaceEndpoint
 from adapters.sent_image import SentImage
 
-if TYPE_CHECKING:
-    from adapters.huggingface_hub_client import Hub
-
 PROVIDER = "huggingface-hosted"
-HUB = "https://huggingface.co"
 ROUTER = "https://router.huggingface.co"
 INFERENCE_API = "hf-inference"  # the provider behind the router that serves vision models
 _MODELS = f"/{INFERENCE_API}/models/"
 _USUAL_HOST = "huggingface.co"
 _CONNECT = "Add a token with `hubbridge connection add huggingface`, or set HF_TOKEN."
 _LIMITS = Limits(max_batch=1, max_concurrency=4, timeout_s=120.0)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HuggingFaceHosted:
@@ -84,26 +78,9 @@ class HuggingFacePredictor(HostedPredictor):
         return [parse_answer(self.card.task_type, answer, images[0], self.card.labels, options)]
 
 
-def hub_of(context: Context) -> Hub:
-    from adapters.huggingface_hub_client import Hub  # noqa: PLC0415  (only those who ask the hub pay for its client)
-
-    return Hub(_hub_url(context), hub_token(context))
-
-
-def hub_token(context: Context) -> str | None:
-    """The token of the hub in use, which is the router's as well."""
-    return context.secret("huggingface", urlsplit(_hub_url(context)).netloc)
-
-
-def _hub_url(context: Context) -> str:
-    return (context.endpoints.get("huggingface") or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-
-
 def _from_hub(reference: HuggingFaceEndpoint, repo_id: str, context: Context) -> ModelCard:
     hub = hub_of(context)
     info = hub.model_info(repo_id, None)
-    if not _COMMIT.fullmatch(info.sha or ""):
-        raise BadOutput(f"{hub.endpoint} names no commit of {repo_id}.", hint="Check HF_ENDPOINT.")
     name, commit = info.id, str(info.sha)
     on_router = reference.repo_id is not None
     notes: tuple[str, ...] = () if name == repo_id else (f"{repo_id} is now called {name}.",)

@@ -8,6 +8,7 @@ follows redirects to any address.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from adapters.huggingface_config import ModelFile
 from adapters.huggingface_hub_errors import Asked, translate_hub_error
 from adapters.network import HttpPolicy
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT_S = 15.0  # to connect, and between two chunks
 _CHUNK = 1 << 20
 _REDIRECTS = 5
@@ -49,10 +51,13 @@ class Hub:
     policy: HttpPolicy = field(default_factory=HttpPolicy)
 
     def model_info(self, repo_id: str, revision: str | None) -> ModelInfo:
-        """What the model's page says, with sizes and hashes of its files."""
+        """What the model's page says, with sizes and hashes of its files; ``sha`` is a commit."""
         api = HfApi(endpoint=self.endpoint, token=self.token or False)
         with self._named_errors(repo_id, revision):
-            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=_TIMEOUT_S)
+            info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=_TIMEOUT_S)
+        if not _COMMIT.fullmatch(info.sha or ""):
+            raise BadOutput(f"{self.endpoint} names no commit of {repo_id}.", hint="Check HF_ENDPOINT.")
+        return info
 
     def inference_status(self, repo_id: str) -> dict[str, str] | None:
         """Inference provider -> ``live``, ``staging`` or ``error``, for those behind the router that know the model.
@@ -185,10 +190,10 @@ class Hub:
 def _check_hash(file: ModelFile, partial: Path) -> None:
     """Raises BadOutput, and throws the file away, where its content is not what the hub named."""
     if file.sha256:
-        digest, expected = hash_file(partial, hashlib.sha256()), file.sha256
+        digest, expected = _hash_file(partial, hashlib.sha256()), file.sha256
     elif file.git_sha1:
         header = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)  # how git names a file's content
-        digest, expected = hash_file(partial, header), file.git_sha1
+        digest, expected = _hash_file(partial, header), file.git_sha1
     else:
         return
     if digest != expected:
@@ -196,7 +201,7 @@ def _check_hash(file: ModelFile, partial: Path) -> None:
         raise BadOutput(f"What was downloaded as {file.path} is not what the hub named.", hint="Download it again.")
 
 
-def hash_file(path: Path, digest: Any) -> str:
+def _hash_file(path: Path, digest: Any) -> str:
     """``digest`` updated with the file's content, as lower-case hex digits."""
     with path.open("rb") as source:
         while chunk := source.read(_CHUNK):

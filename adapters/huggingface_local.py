@@ -7,16 +7,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
-import os
-import re
 import threading
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from adapters.base import Context, ModelCard, OpenModel
-from adapters.errors import BadOutput, ModelNotFound, PredictorError, Unavailable, Unsupported
+from adapters.errors import ModelNotFound, PredictorError, Unsupported
 from adapters.hub_file import choose_file, describe_hub_file, is_hub_file, is_single_file, load_hub_file
+from adapters.huggingface_access import hub_of
 from adapters.huggingface_config import (
     AUTO,
     CONFIG,
@@ -33,9 +31,6 @@ from adapters.huggingface_kinds import check_supported, check_task_type
 from adapters.local import first_line
 from adapters.model_file import check_model_file, check_sizes
 from adapters.references import HuggingFaceModel, LocalFolder
-
-HUB = "https://huggingface.co"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HuggingFaceLocal:
@@ -77,10 +72,8 @@ class HuggingFaceLocal:
 
 
 def _resolve_repository(reference: HuggingFaceModel, context: Context, stop: threading.Event) -> ModelCard:
-    hub = _hub(context)
+    hub = hub_of(context)
     info = hub.model_info(reference.repo_id, reference.revision)
-    if not _COMMIT.fullmatch(info.sha or ""):
-        raise BadOutput(f"{hub.endpoint} names no commit of {reference.repo_id}.", hint="Check HF_ENDPOINT.")
     name, commit = info.id, str(info.sha)
     notes = () if name == reference.repo_id else (f"{reference.repo_id} is now called {name}.",)
     files = tuple(
@@ -134,18 +127,9 @@ def _download(card: ModelCard, context: Context, stop: threading.Event) -> None:
         if not (folder / file.path).exists() or (folder / file.path).stat().st_size != file.size
     ]
     if missing:
-        hub = _hub(context)
+        hub = hub_of(context)
         for file in missing:
             hub.fetch(card.settings["repo_id"], card.revision, file, folder / file.path, context.progress, stop)
-
-
-def _hub(context: Context) -> Any:
-    if context.offline:
-        raise Unavailable("The hub is not asked in offline mode.", hint="Use a model that has been downloaded before.")
-    from adapters.huggingface_hub_client import Hub  # noqa: PLC0415  (only those who ask the hub pay for its client)
-
-    endpoint = context.endpoints.get("huggingface") or os.environ.get("HF_ENDPOINT") or HUB
-    return Hub(endpoint.rstrip("/"), context.secret("huggingface", urlsplit(endpoint).netloc), context.http)
 
 
 def _resolve_folder(reference: LocalFolder, context: Context) -> ModelCard:

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapters.base import FloatArray
 from adapters.errors import Unsupported
 from adapters.graph_session import Session
+from adapters.huggingface_config import unique_labels
 from adapters.image_processors import CLIP_NORMAL
-from adapters.letterbox import FITS, FileInput, Fit
+from adapters.letterbox import FileInput, Fit
 from adapters.local import first_line
 from adapters.onnx_layouts import LAYOUTS, Exported, Output, Recognised, listed, recognise
 
@@ -180,10 +181,8 @@ def _labels(given: Sequence[str] | None, recognised: Recognised) -> tuple[tuple[
         raise Unsupported(f"The file answers {recognised.labels} labels, but {len(given)} are named.")
     if not given or len(given) > _MOST_LABELS or not all(label.strip() for label in given):
         raise Unsupported("The labels of the file are empty or too many.")
-    seen: set[str] = set()
-    unique = [label if label not in seen and not seen.add(label) else f"{label} ({i})" for i, label in enumerate(given)]  # type: ignore[func-returns-value]
-    notes = () if unique == list(given) else ("Some label names occur more than once; the later ones carry their id.",)
-    return tuple(unique), notes
+    labels, notes = unique_labels(given)
+    return tuple(labels), tuple(notes)
 
 
 def _named_beside(names: Sequence[str], place: Path, recognised: Recognised) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -236,6 +235,3 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
-
-
-__all__ = ["FITS", "Beside", "Description", "Graph", "describe_graph", "read_beside"]

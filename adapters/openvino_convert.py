@@ -59,7 +59,7 @@ def convert(model: Any, feed: Arrays, outputs: Sequence[str], *, any_size: bool,
         graph.reshape(shapes)
         for port, name in zip(graph.outputs, outputs, strict=True):
             port.get_tensor().set_names({name})
-        _save(openvino, graph, path)
+        _save(graph, path)
     except MemoryError:
         raise
     except OSError as error:
@@ -68,7 +68,7 @@ def convert(model: Any, feed: Arrays, outputs: Sequence[str], *, any_size: bool,
         raise Unsupported(f"it cannot be converted ({type(error).__name__}: {first_line(error)}).") from error
 
 
-def _save(openvino: Any, graph: Any, path: Path) -> None:
+def _save(graph: Any, path: Path) -> None:
     """Whole or not at all: written beside its place, and moved."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:

@@ -58,13 +58,14 @@ FrameToTensor = Callable[[Pixels], Tensor]
 class Preprocessor:
     """The steps of an image processor: resize, crop, one multiplication and addition per channel, padding.
 
-    resize    size of the picture -> size to resize to, or None
-    crops     sizes that are cut out of the middle, one after the other; what is missing is black
-    reverse   channels are turned round to BGR
-    scale     f32[3], and
-    bias      f32[3]: what a byte of a channel is multiplied by, and what is added; rescaling and normalising in one
-    pad_to    height and width that the tensor is filled up to with zeros, or None
-    fixed     height and width of every tensor, where they do not depend on the picture
+    resize        size of the picture -> size to resize to; None: the picture stays as it is
+    resample      filter of the resizing
+    crops         sizes that are cut out of the middle, one after the other; what is missing is black
+    reverse       whether channels are reversed, from RGB to BGR
+    scale, bias   f32[3]: what a byte of each channel is multiplied by, and what is added to that: rescaling and
+                  normalising in one step
+    pad_to        height and width that the tensor is padded to with zeros, or None
+    fixed_size    height and width of every tensor where they do not depend on the picture, else None
     """
 
     resize: Resize | None

@@ -71,8 +71,9 @@ def _same_shape(one: Geometry, two: Geometry) -> bool:
         case Polygon(a), Polygon(b):
             return a.shape != b.shape or bool(np.abs(a - b).max() <= MOST_PIXELS)  # contours may gain a point
         case Skeleton(a, scores), Skeleton(b, other_scores):
-            near = np.abs(a - b).max() <= MOST_PIXELS and np.abs(scores - other_scores).max() <= MOST_SCORE
-            return a.shape == b.shape and bool(near)
+            if a.shape != b.shape:
+                return False
+            return bool(np.abs(a - b).max() <= MOST_PIXELS and np.abs(scores - other_scores).max() <= MOST_SCORE)
         case RotatedRectangle(), RotatedRectangle():
             a, b = (np.array([r.center_x, r.center_y, r.width, r.height, r.rotation]) for r in (one, two))
             return bool(np.abs(a - b).max() <= MOST_PIXELS)

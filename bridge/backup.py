@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from bridge.errors import BridgeError, Conflict, InvalidRequest, Overloaded
+from bridge.errors import Conflict, InvalidRequest, Overloaded
 from bridge.secrets import KEY_FILE
 from bridge.settings import Settings
 
@@ -148,7 +149,7 @@ def words_for_a_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, BridgeError) or error.errno != 28:  # ENOSPC
+        if error.errno != errno.ENOSPC:
             raise InvalidRequest(
                 f"{error.filename or 'The file'} cannot be used: {error.strerror or error}.", hint="Check the path."
             ) from error

@@ -24,7 +24,7 @@ def beside(new: Sequence[Shape], known: Sequence[Shape], iou: float, size: Size)
 
     A tag comes where no known tag has its label; points have no box and always come. ``size`` is the frame's.
     """
-    boxes = [box for shape in known for box in [_box(shape, size)] if box is not None]
+    boxes = np.array([box for shape in known if (box := _box(shape, size)) is not None], np.float64).reshape(-1, 4)
     tags = {shape.label for shape in known if shape.type == "tag"}
     kept = []
     for shape in new:
@@ -32,7 +32,7 @@ def beside(new: Sequence[Shape], known: Sequence[Shape], iou: float, size: Size)
             taken = shape.label in tags
         else:
             box = _box(shape, size)
-            taken = box is not None and bool(boxes) and bool((ious(np.array([box]), np.array(boxes)) >= iou).any())
+            taken = box is not None and bool((ious(np.array([box]), boxes) >= iou).any())
         if not taken:
             kept.append(shape)
     return kept

@@ -132,9 +132,9 @@ def mask_to_polygons(mask: Mask, tolerance: float = 1.0) -> list[list[float]]:
     """Flat polygons along the outer edges of a mask's pixels, one for each connected part, largest first.
 
     Corners are whole pixels; simplifying moves an outline by at most ``tolerance`` pixels, and by less where its area
-    would change by more than 1 %. A hole is joined to its
-    outline by a cut of no width, so the enclosed area is the mask's; holes and parts that the tolerance swallows are
-    filled or left out, but the largest part always stays. Never fewer than 3 points. An empty mask gives none.
+    would change by more than 1 %. A hole is joined to its outline by a cut of no width, so that the enclosed area is
+    the mask's. Holes smaller than the tolerance are filled and parts smaller than it left out, but the largest part
+    always stays. Never fewer than 3 points. An empty mask gives none.
     """
     crop = crop_mask(mask)
     if crop is None:

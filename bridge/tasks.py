@@ -149,9 +149,8 @@ class Tasks:
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
             raise
-        for frame in again:  # unpacked a second time, for nobody
-            if Path(frame.path).is_relative_to(extracted):
-                await asyncio.to_thread(Path(frame.path).unlink, missing_ok=True)
+        unpacked_again = [path for frame in again if (path := Path(frame.path)).is_relative_to(extracted)]
+        await asyncio.to_thread(_remove, unpacked_again)
         if not found.frames:
             await asyncio.to_thread(shutil.rmtree, extracted, ignore_errors=True)
         return found
@@ -224,7 +223,7 @@ class Tasks:
         Files and labels that the task does not know are in the answer, and left out.
         """
         read = await asyncio.to_thread(formats.find(format_name).read, path)
-        document = formats.fit_joints(read, task.labels)
+        document = await asyncio.to_thread(formats.fit_joints, read, task.labels)
         async with self.store.read() as connection:
             frames = await rows.list_frames(connection, task.id)
         placed = await asyncio.to_thread(formats.place, document, frames)
@@ -246,6 +245,11 @@ class Tasks:
             wrong_size=placed.wrong_size,
             outside=sum(placed.outside.values()),
         )
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
 
 
 def _new_tracks(shapes: Iterable[Sequence[Shape]], last: int) -> dict[int, int]:

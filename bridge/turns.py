@@ -45,9 +45,8 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if (
-                turn.done() and not turn.cancelled() and not turn.exception()
-            ):  # it came together with the cancellation: on to the next
+            given = turn.done() and not turn.cancelled() and turn.exception() is None
+            if given:  # together with the cancellation: the turn goes to the next caller
                 self._return()
             raise
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.base import Detections, ModelCard
-from bridge.domain import LABEL_TYPES, LabelAttribute, Shape, TaskLabel
+from bridge.domain import HAND_DRAWN_TYPES, LABEL_TYPES, LabelAttribute, Shape, TaskLabel
 from bridge.fit import Fit, fits
 from bridge.model_labels import describe, only_type
 from bridge.outlines import Size
@@ -15,7 +15,7 @@ from bridge.refine import Refinement, refine
 from bridge.task_labels import INPUT_TYPES
 from labelmatch import Attribute, Label
 
-_ANSWERED = tuple(kind for kind in LABEL_TYPES if kind not in ("polyline", "cuboid"))
+_ANSWERED = tuple(kind for kind in LABEL_TYPES if kind not in HAND_DRAWN_TYPES)
 
 
 @dataclass(frozen=True, slots=True)

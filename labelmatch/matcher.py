@@ -88,7 +88,11 @@ def checked(labels: Sequence[str | Label], argument: str) -> list[Label]:
         *map(untyped, names),
         *(label for label in typed if label.name not in names or label != untyped(label.name)),
     ]
-    return sorted(full, key=lambda label: (label.name, label.type, label.sublabels, label.attributes and repr(label)))
+    return sorted(full, key=sorting_key)
+
+
+def sorting_key(label: Label) -> tuple[str, str, tuple[str, ...], str]:
+    return label.name, label.type, label.sublabels, repr(label.attributes) if label.attributes else ""
 
 
 @kept(16_384)

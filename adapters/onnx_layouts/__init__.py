@@ -36,7 +36,6 @@ class Layout:
     bgr: bool = False
     iou: float = 0.7
     threshold: float = 0.5
-    end: bool = False
     fits: tuple[Fit, ...] = ("letterbox", "stretch")
 
 
@@ -47,9 +46,7 @@ _ONLY_LETTERBOX: tuple[Fit, ...] = ("letterbox",)
 
 LAYOUTS: dict[str, Layout] = {
     "yolo-v3-heads": Layout(_DETECT, _BOX, boxes.decode_yolo3_heads, ("grid", "grid2", "grid3"), iou=0.45),
-    "yolo-v3-indices": Layout(
-        _DETECT, _BOX, boxes.decode_yolo3_indices, ("boxes", "scores", "indices"), fits=("letterbox", "stretch")
-    ),
+    "yolo-v3-indices": Layout(_DETECT, _BOX, boxes.decode_yolo3_indices, ("boxes", "scores", "indices")),
     "yolo-v5": Layout(_DETECT, _BOX, yolo.decode_v5, iou=0.45, threshold=0.25),
     "yolo-v7-end": Layout(_DETECT, _BOX, yolo.decode_v7_end, threshold=0.25),
     "yolo-v8-detect": Layout(_DETECT, _BOX, yolo.decode_v8, threshold=0.25),
@@ -64,10 +61,10 @@ LAYOUTS: dict[str, Layout] = {
         "shortest_edge",
         fits=("shortest_edge", "stretch"),
     ),
-    "yolo-end-detect": Layout(_DETECT, _BOX, yolo.decode_end, threshold=0.25, end=True),
-    "yolo-end-segment": Layout(_SEGMENT, _MASK, yolo.decode_segment_end, _MASKS, threshold=0.25, end=True),
-    "yolo-end-pose": Layout(_POSE, _SKELETON, yolo.decode_pose_end, threshold=0.25, end=True),
-    "yolo-end-obb": Layout(_DETECT, _BOX, yolo.decode_obb_end, threshold=0.25, end=True, fits=_ONLY_LETTERBOX),
+    "yolo-end-detect": Layout(_DETECT, _BOX, yolo.decode_end, threshold=0.25),
+    "yolo-end-segment": Layout(_SEGMENT, _MASK, yolo.decode_segment_end, _MASKS, threshold=0.25),
+    "yolo-end-pose": Layout(_POSE, _SKELETON, yolo.decode_pose_end, threshold=0.25),
+    "yolo-end-obb": Layout(_DETECT, _BOX, yolo.decode_obb_end, threshold=0.25, fits=_ONLY_LETTERBOX),
     "detr": Layout(_DETECT, _BOX, boxes.decode_detr, ("logits", "boxes"), "stretch", "imagenet"),
     "boxes-labels-scores": Layout(_DETECT, _BOX, boxes.decode_separate, ("boxes", "labels", "scores"), "stretch"),
     "retinanet-heads": Layout(

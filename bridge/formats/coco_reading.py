@@ -51,21 +51,24 @@ def parse_coco(data: Any, name: str = "The file") -> Document:
     categories = _by_id(data["categories"], "Category", _category)
     images = _by_id(data["images"], "Image", _image)
     shapes: dict[Any, list[Shape]] = {key: [] for key in images}
+    groups = dict.fromkeys(images, 0)  # the highest number of a group so far
     for position, entry in enumerate(data["annotations"]):
         try:
             image = _known(images, entry.get("image_id"), "image")
             label = _known(categories, entry.get("category_id"), "category")
-            group = 1 + max((shape.group for shape in shapes[entry["image_id"]]), default=0)
-            shapes[entry["image_id"]] += _shapes(entry, image, label, group)
+            key = entry["image_id"]
+            found = _shapes(entry, image, label, groups[key] + 1)
+            groups[key] = max([groups[key], *(shape.group for shape in found)])
+            shapes[key] += found
         except Wrong as wrong:
             raise InvalidRequest(
                 f"{_which('Annotation', entry, position)} {wrong}.", hint="Nothing was read."
             ) from wrong
-    found: dict[str, FileShapes] = {}
+    by_name: dict[str, FileShapes] = {}
     for key, (file_name, width, height) in images.items():
-        before = found[file_name].shapes if file_name in found else ()
-        found[file_name] = FileShapes(file_name, width, height, before + tuple(shapes[key]))
-    return Document(tuple(categories.values()), tuple(found.values()))
+        before = by_name[file_name].shapes if file_name in by_name else ()
+        by_name[file_name] = FileShapes(file_name, width, height, before + tuple(shapes[key]))
+    return Document(tuple(categories.values()), tuple(by_name.values()))
 
 
 def _which(kind: str, entry: dict[str, Any], position: int) -> str:

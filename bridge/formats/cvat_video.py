@@ -69,6 +69,7 @@ class CvatVideoWriter:
         self._tally = Tally()
         self._tracks: dict[tuple[int, str, str, int], _Track] = {}
         self._size: tuple[int, int] | None = None
+        self._latest = -1  # number of the frame that came last: those of a task elsewhere may begin anywhere
         self._pending = PendingPath(path)
         self._elements = _temporary(self._pending.path.parent)
         self._singles = _temporary(self._pending.path.parent)
@@ -87,6 +88,7 @@ class CvatVideoWriter:
             )
         self._put_singles(last=False)
         self._groups.clear()
+        self._latest = frame.number
         for shape in shapes:
             try:
                 self._shape(shape, frame)
@@ -97,19 +99,21 @@ class CvatVideoWriter:
     def finish(self) -> ExportSummary:
         self._put_singles(last=True)
         for track in self._tracks.values():
-            if track.frame + 1 < self._tally.frames:
+            if track.frame < self._latest:
                 self._put_outside(track)
         with self._pending.path.open("wb") as out:
             out.write(self._head().encode())
             ids: set[int] = set()
+            highest = -1
             groups: dict[int, int] = {}
             for (track_id, *_), track in sorted(self._tracks.items(), key=lambda entry: entry[0]):
-                number = track_id - 1 if track_id - 1 not in ids else max(ids) + 1
+                number = track_id - 1 if track_id - 1 not in ids else highest + 1
                 ids.add(number)
+                highest = max(highest, number)
                 group = groups.setdefault(id(track.first()), self._highest_group + len(groups) + 1)
                 self._copy_track(out, track, number, group if track.grouped else 0)
             self._singles.seek(0)
-            following = count(max(ids, default=-1) + 1)
+            following = count(highest + 1)
             for line in self._singles:  # what follows an opening is known only now that all tracks have their ids
                 opening = line.startswith(_OPENING)
                 out.write(line.replace(_OPENING, _OPENING + b'id="%d" ' % next(following), 1) if opening else line)
@@ -136,7 +140,7 @@ class CvatVideoWriter:
             xml.text("size", str(self._tally.frames))
             xml.text("mode", "interpolation")
             xml.text("start_frame", "0")
-            xml.text("stop_frame", str(max(0, self._tally.frames - 1)))
+            xml.text("stop_frame", str(max(0, self._latest)))
             xml.text("frame_filter", None)
             with xml.element("labels"):
                 for label in self._labels.values():
@@ -173,7 +177,7 @@ class CvatVideoWriter:
 
     def _put_singles(self, *, last: bool) -> None:
         """Those of the frame before the one that comes, which end there, or those of the last frame."""
-        frame = self._tally.frames - 1
+        frame = self._latest
         for shape, geometry in self._held:
             attributes = {"label": shape.label, "source": SOURCES[shape.source]}
             if shape.group:

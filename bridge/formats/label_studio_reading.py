@@ -27,7 +27,7 @@ _GEOMETRY = ("rectangle", "polygon", "brush", "keypoint", "ellipse")
 _ASIDE = ("choices", "textarea", "number", "rating")  # of a region, or of the whole image
 
 Region = dict[str, Any]
-Joints = dict[str, dict[str, None]]  # label of a skeleton -> names of its points, in the order in which they came
+Joints = dict[str, dict[str, int]]  # label of a skeleton -> names of its points -> their places, as they came
 
 
 def read_label_studio(path: Path) -> Document:
@@ -232,9 +232,8 @@ def _skeleton(same: Sequence[Region], children: Sequence[Region], source: Source
     names = joints.setdefault(around.label, {})
     flat: list[float] = []
     for child in children:
-        name = _label([child])
-        names.setdefault(name)
-        flat += (*_shape(child, [child], source).points, float(list(names).index(name)))
+        place = names.setdefault(_label([child]), len(names))
+        flat += (*_shape(child, [child], source).points, float(place))
     return Shape(around.label, "skeleton", tuple(flat), score=around.score, source=source, attributes=around.attributes)
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from adapters.frame import Frame
 from adapters.promptable import Box, Prompt, Segment, abilities
 from bridge.domain import Model
 from bridge.errors import InvalidRequest
@@ -89,7 +90,7 @@ class ByHandFunction:
     async def respond(self, body: Body) -> Any:
         raise AssertionError("each ability has a class of its own")
 
-    async def frame(self, body: Body, key: str = "image") -> Any:
+    async def frame(self, body: Body, key: str = "image") -> Frame:
         return await asyncio.to_thread(read_frame, body, self.kind.limits, key)
 
 

@@ -118,11 +118,14 @@ def collect(
     candidates = [found for path in paths for found in gathering.candidates(path)]
     if within is not None:
         roots = [root.resolve() for root in (*within, extract_to)]
-        outside = [found for found in candidates if not _is_below(found.path, roots)]
-        for found in outside:
+        inside = []
+        for found in candidates:
+            if _is_below(found.path, roots):
+                inside.append(found)
+                continue
             name = printable(found.name)
             gathering.rejected.append(Rejected(name, f"{name} is a link out of the folders that are allowed."))
-        candidates = [found for found in candidates if found not in outside]
+        candidates = inside
     names, seen = UniqueNames(), set[Path]()
     frames: list[NewFrame] = []
     with ThreadPoolExecutor(_HEADER_READERS) as pool:

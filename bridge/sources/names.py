@@ -31,15 +31,17 @@ class UniqueNames:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._next: dict[str, int] = {}  # name that was taken -> the number to try next
 
     def claim(self, name: str, parent: str = "") -> str:
         """``name`` if it is free, else ``parent/name``, else that with a number before its suffix."""
         wanted = name
         if wanted in self._taken and parent:
             wanted = f"{parent}/{name}"
-        path, number = PurePosixPath(wanted), 2
+        path, base = PurePosixPath(wanted), wanted
         while wanted in self._taken:
+            number = self._next.get(base, 2)
+            self._next[base] = number + 1
             wanted = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-            number += 1
         self._taken.add(wanted)
         return wanted

@@ -75,13 +75,7 @@ async def put_frames(
 
     states   whether ``remote_state`` is told; else a known one stays, but a frame that is named is not gone
     """
-    known: dict[int, StoredFrame] = {}
-    numbers = [frame.number for frame in new if frame.number is not None]
-    for start in range(0, len(numbers), _CHUNK):
-        query = sa.select(frames).where(
-            frames.c.task_id == task_id, frames.c.number.in_(numbers[start : start + _CHUNK])
-        )
-        known |= {row.number: StoredFrame(**row._mapping) for row in await connection.execute(query)}
+    known = await get_frames(connection, task_id, [frame.number for frame in new if frame.number is not None])
     await task_rows.add_frames(connection, task_id, [frame for frame in new if frame.number not in known])
     mine = sa.select(jobs.c.id).where(jobs.c.task_id == task_id)
     for frame in new:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.domain import NewFrame, Task, TaskLabel
 from bridge.store.tables import frames, labels, shapes, tasks
-from bridge.store.tasks import add_frames, add_task, find_task, get_labels, get_task
+from bridge.store.tasks import add_frames, add_task, find_task, get_labels, get_task, label_values
 
 
 async def find_remote_task(connection: AsyncConnection, kind: str, reference: str) -> Task | None:
@@ -47,16 +46,10 @@ async def set_labels(connection: AsyncConnection, task_id: int, wanted: Sequence
     """Make a task's labels those that its tool has now; one that is gone stays while shapes of it are kept here."""
     known = {label.name: label for label in (await get_labels(connection, [task_id]))[task_id]}
     for position, label in enumerate(wanted):
-        values = {
-            "position": position,
-            "type": label.type,
-            "color": label.color,
-            "attributes": [asdict(attribute) for attribute in label.attributes],
-            "sublabels": list(label.sublabels),
-        }
+        values = label_values(label, position)
         old = known.pop(label.name, None)
         if old is None:
-            await connection.execute(sa.insert(labels).values(task_id=task_id, name=label.name, **values))
+            await connection.execute(sa.insert(labels).values(task_id=task_id, **values))
         else:
             await connection.execute(sa.update(labels).where(labels.c.id == old.id).values(**values))
     for label in known.values():

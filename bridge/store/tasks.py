@@ -28,21 +28,22 @@ async def add_task(connection: AsyncConnection, name: str, task_labels: Iterable
         raise Conflict(f"A task named {name} exists already.", hint="Choose another name.") from error
     assert result.inserted_primary_key
     task_id = int(result.inserted_primary_key[0])
-    rows = [
-        {
-            "task_id": task_id,
-            "position": position,
-            "name": label.name,
-            "type": label.type,
-            "color": label.color,
-            "attributes": [asdict(attribute) for attribute in label.attributes],
-            "sublabels": list(label.sublabels),
-        }
-        for position, label in enumerate(task_labels)
-    ]
+    rows = [{"task_id": task_id, **label_values(label, position)} for position, label in enumerate(task_labels)]
     if rows:
         await connection.execute(sa.insert(labels), rows)
     return await get_task(connection, task_id)
+
+
+def label_values(label: TaskLabel, position: int) -> dict[str, Any]:
+    """The columns of a label, but its task's."""
+    return {
+        "position": position,
+        "name": label.name,
+        "type": label.type,
+        "color": label.color,
+        "attributes": [asdict(attribute) for attribute in label.attributes],
+        "sublabels": list(label.sublabels),
+    }
 
 
 def _label(row: sa.Row[Any]) -> TaskLabel:

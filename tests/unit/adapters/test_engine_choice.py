@@ -266,6 +266,7 @@ def test_answers_are_alike_within_the_tolerances(other: list[Detections], same: 
         (WholeFrame(), rle(50), False),
         (Skeleton(np.zeros((2, 2)), np.ones(2)), Skeleton(np.full((2, 2), 0.5), np.ones(2)), True),
         (Skeleton(np.zeros((2, 2)), np.ones(2)), Skeleton(np.full((2, 2), 3), np.ones(2)), False),
+        (Skeleton(np.zeros((2, 2)), np.ones(2)), Skeleton(np.zeros((3, 2)), np.ones(3)), False),
     ],
 )
 def test_shapes_are_compared_as_well(one: Any, two: Any, same: bool) -> None:

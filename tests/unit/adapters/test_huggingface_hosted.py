@@ -212,6 +212,18 @@ async def test_a_pinned_revision_runs_here_and_is_refused_at_the_host(world: Wor
         await world.card(pinned, run="hosted")
 
 
+async def test_labels_that_the_hub_keeps_on_an_allowed_host_are_read(world: World, tmp_path: Path) -> None:
+    """A large config.json lies behind a redirect, as every large file of a hub may."""
+    many = models.write_config(
+        tmp_path / "many", models.CONFIG | {"id2label": {str(i): f"label {i}" for i in range(1000)}}
+    )
+    world.hub.repositories["street/many"] = Repository(many, served="live")
+    with pytest.raises(AccessDenied, match="localhost"):
+        await world.card(HuggingFaceModel("street/many"), run="hosted")
+    policy = HttpPolicy(frozenset({"127.0.0.1", "localhost"}))
+    assert len((await world.card(HuggingFaceModel("street/many"), run="hosted", http=policy)).labels or ()) == 1000
+
+
 async def test_a_model_that_is_not_served_is_refused_at_the_host(world: World) -> None:
     with pytest.raises(Unsupported, match="does not serve") as caught:
         await world.card(HuggingFaceModel("street/cold"), run="hosted")

@@ -429,6 +429,13 @@ def test_ultralytics_metadata_gives_labels_size_and_joints() -> None:
     assert (made.joints, made.per_joint, made.fit) == (("joint 1", "joint 2"), 3, "letterbox")
 
 
+def test_repeated_labels_are_told_apart_whatever_the_others_are_called() -> None:
+    beside = Beside(labels=("car", "car", "car (1)", "car"), layout="yolo-v8-detect")
+    made = describe_graph(graph((1, 8, 8400)), beside)
+    assert made.labels == ("car", "car (1)'", "car (1)", "car (3)")
+    assert "car" in made.notes[0]
+
+
 @pytest.mark.parametrize(
     ("shape", "beside", "words"),
     [

@@ -267,6 +267,22 @@ def test_claimed_names_are_unique(some: list[str]) -> None:
     assert len(set(claimed)) == len(some)
 
 
+def test_many_files_of_one_name_are_numbered_without_trying_every_number_again() -> None:
+    class Counting(set[str]):
+        looked_up = 0
+
+        def __contains__(self, name: object) -> bool:
+            Counting.looked_up += 1
+            return super().__contains__(name)
+
+    unique = UniqueNames()
+    unique._taken = Counting()
+    claimed = [unique.claim("1.jpg", "folder") for _ in range(1000)]
+    assert claimed[:3] == ["1.jpg", "folder/1.jpg", "folder/1-2.jpg"]
+    assert claimed[-1] == "folder/1-999.jpg"
+    assert Counting.looked_up < 5000
+
+
 @given(st.text())
 def test_printable_names_can_be_stored_and_printed(name: str) -> None:
     assert printable(name).isprintable()

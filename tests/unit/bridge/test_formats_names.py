@@ -110,6 +110,18 @@ class TestLabelStudio:
         assert named == ["rectangles", "color"]
 
 
+def test_frames_of_a_task_elsewhere_keep_their_numbers_in_a_video(tmp_path: Path) -> None:
+    """A job of CVAT may begin with frame 100, and miss some."""
+    numbers = (100, 101, 105)
+    frames = [replace(row, number=number) for row, number in zip(video_frames("v"), numbers, strict=True)]
+    tracked = replace(RECTANGLE, track_id=3)
+    found = trip(tmp_path / "out.xml", "cvat-video", frames, [[tracked, RECTANGLE], [tracked], [RECTANGLE]], CAR)
+    assert [sorted(shape.track_id > 0 for shape in shapes) for shapes in found] == [[False, True], [True], [False]]
+    text = (tmp_path / "out.xml").read_text()
+    assert "<stop_frame>105</stop_frame>" in text
+    assert 'frame="102" outside="1"' in text  # where the track ends
+
+
 def test_groups_of_tracks_come_back_whatever_their_numbers_are(tmp_path: Path) -> None:
     """Numbers of groups are of one frame: the object that is group 1 on one may be group 2 on the next."""
     one = [replace(part, track_id=4, group=1) for part in PARTS]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelmatch import DISPLAY_SCORE, Label, LearnedPair, Suggestion, suggest
+from labelmatch import DISPLAY_SCORE, Attribute, Label, LearnedPair, Suggestion, suggest
 
 COCO = (Path(__file__).parents[3] / "examples" / "labels" / "coco.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
@@ -331,6 +331,11 @@ class TestEmbeddings:
 def test_refused(model: object, task: object, options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"label|min_score|learned|translations"):
         suggest(model, task, **options)  # type: ignore[arg-type]
+
+
+def test_labels_that_differ_in_their_attributes_alone() -> None:
+    twice = [Label("car"), Label("car", attributes=(Attribute("color", "text"),))]
+    assert [(s.model_label, s.task_label) for s in suggest(twice, twice)] == [("car", "car")]
 
 
 def test_empty_lists() -> None:
