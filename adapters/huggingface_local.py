@@ -86,8 +86,9 @@ def _resolve_repository(reference: HuggingFaceModel, context: Context, stop: thr
     if reference.file and reference.file not in paths:
         raise ModelNotFound(f"{name} has no file {reference.file}.", hint=f"Look at {hub.endpoint}/{name}/tree/main.")
     check_task_type(name, info.pipeline_tag)
-    licence = (info.card_data or {}).get("license")
-    facts = {
+    card: Any = info.card_data or {}
+    licence = card.get("license")
+    facts: dict[str, Any] = {
         "name": name,
         "provider": "huggingface",
         "reference": dataclasses.replace(reference, repo_id=name).canonical,

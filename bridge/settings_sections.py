@@ -9,12 +9,9 @@ from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import (
-    NoDecode,
-)
+from pydantic_settings import NoDecode
 
 APP = "hubbridge"
-
 
 ASYNC_DRIVERS = {  # the URLs that people write -> the drivers that we use
     "sqlite": "sqlite+aiosqlite",
@@ -22,10 +19,7 @@ ASYNC_DRIVERS = {  # the URLs that people write -> the drivers that we use
     "postgres": "postgresql+asyncpg",
 }
 
-
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
-
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
