@@ -187,6 +187,14 @@ class Frame:
         return self._pixels
 
     @property
+    def original(self) -> bytes | Path | None:
+        """The source's own file, or where it is, whatever its orientation; None where there are only pixels.
+
+        Before the first use of ``encoded``, which may replace it.
+        """
+        return self._path if self._path is not None else self._encoded
+
+    @property
     def encoded(self) -> bytes:
         """The picture as an image file that every reader shows upright. Raises BadFrame."""
         if self._encoded is None and self._path is not None:

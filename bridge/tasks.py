@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from bridge import formats
 from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
 from bridge.errors import BridgeError, InvalidRequest, NotFound, TooLarge
 from bridge.formats import ExportSummary
+from bridge.formats.with_images import Pictured
 from bridge.sources.files import Collected, ImageLimits, VideoRange, collect
+from bridge.sources.frame_source import FrameSource
 from bridge.store import Store
 from bridge.store import shapes as shape_rows
 from bridge.store import tasks as rows
@@ -211,9 +214,27 @@ class Tasks:
                 return
             after = page[-1].number
 
-    async def export(self, task: Task, path: Path, format_name: str = "coco") -> ExportSummary:
-        """Write a task's annotations; the file appears whole or not at all."""
-        return await formats.find(format_name).write(path, task.labels, self.annotated(task.id))
+    async def export(
+        self, task: Task, path: Path, format_name: str = "coco", images: FrameSource | None = None
+    ) -> ExportSummary:
+        """Write a task's annotations, with the images of that source; all appears whole or not at all."""
+        form = formats.find(format_name)
+        if images is None:
+            return await form.write(path, task.labels, self.annotated(task.id))
+        async with aclosing(self._pictured(task.id, images)) as frames:
+            return await form.write_with_images(path, task.labels, frames)
+
+    async def _pictured(self, task_id: int, images: FrameSource) -> AsyncGenerator[Pictured, None]:
+        waiting: dict[int, Sequence[Shape]] = {}  # as many as the source reads ahead
+
+        async def rows_ahead() -> AsyncIterator[StoredFrame]:
+            async for frame, shapes in self.annotated(task_id):
+                waiting[frame.number] = shapes
+                yield frame
+
+        async with aclosing(images.read(rows_ahead())) as found:
+            async for frame, picture in found:
+                yield frame, waiting.pop(frame.number), picture
 
     async def import_annotations(
         self, task: Task, path: Path, format_name: str = "coco", source: Source = Source.MANUAL

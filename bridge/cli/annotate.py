@@ -15,7 +15,7 @@ from bridge.cli.annotate_remote import annotate_remote, is_address
 from bridge.cli.job import announce, exit_code, report
 from bridge.cli.option_groups import grouped
 from bridge.cli.session import OK, PARTLY, Json, run
-from bridge.cli.task import Every, First, Stop, show_rejected
+from bridge.cli.task import Every, First, Stop, WithImages, export_task, show_rejected
 
 if TYPE_CHECKING:
     from bridge.app import App
@@ -73,6 +73,7 @@ def annotate(
         ),
     ] = None,
     format_name: Annotated[str, typer.Option("--format", help="Format of the file.")] = "coco",
+    with_images: WithImages = False,
     options: o.ModelOptions,
     tracking: o.TrackOptions,
     clean: Annotated[
@@ -93,8 +94,8 @@ def annotate(
         raise typer.BadParameter(f"{clean!r} is none of {', '.join(CLEAN)}", param_hint="--clean")
     wanted = options.as_spec() | tracking.as_spec()
     if is_address(images):
-        if len(images) > 1 or any(value is not None for value in (out, labels, task, previews)):
-            raise typer.BadParameter("an address stands alone, without --out, --labels, --task and --previews")
+        if len(images) > 1 or with_images or any(value is not None for value in (out, labels, task, previews)):
+            raise typer.BadParameter("an address stands alone: no --out, --images, --labels, --task or --previews")
         frames = o.FrameOptions(first, stop, every, unannotated).as_spec()
         annotate_remote(context, images[0], model, wanted, json=json, clean=clean, frames=frames)
     if unannotated:
@@ -104,18 +105,15 @@ def annotate(
     paths = [Path(image) for image in images]
 
     async def work(service: App) -> _Outcome:
-        from bridge import formats  # noqa: PLC0415
         from bridge.cli.previews import write_previews  # noqa: PLC0415
         from bridge.cli.progress import run_job  # noqa: PLC0415
         from bridge.cli.references import named_or_added  # noqa: PLC0415
         from bridge.errors import BridgeError  # noqa: PLC0415
-        from bridge.formats.writing import check_place  # noqa: PLC0415
         from bridge.sources.files import VideoRange  # noqa: PLC0415
         from bridge.task_labels import as_text  # noqa: PLC0415
 
         video = VideoRange(first, stop, every)
-        formats.find(format_name)  # refused before any work is done, and so is a place that cannot be written
-        await asyncio.to_thread(check_place, out)
+        await asyncio.to_thread(_check_file, format_name, out, with_images)  # before any work is done
         chosen = await named_or_added(service, model)
         words = labels if labels is not None or chosen.profile is None else as_text(chosen.profile.labels)
         target, found, is_new = await _task(service, task, paths, video, words, chosen.model, wanted["prompts"])
@@ -131,7 +129,7 @@ def annotate(
         job = await run_job(service, job)
         outcome = _Outcome(target, found, job, await service.jobs.shapes_by_label(job), await service.jobs.tracks(job))
         if job.state == "succeeded":
-            outcome.exported = await service.tasks.export(target, out, format_name)
+            outcome.exported = await export_task(service, target, out, format_name, images=with_images)
             if previews is not None:
                 outcome.previews = await write_previews(service, target, previews, 12)
         return outcome
@@ -139,7 +137,19 @@ def annotate(
     outcome = run(context, work)
     _show(outcome, out, json=json)
     code = exit_code(outcome.job)
-    raise typer.Exit(PARTLY if code == OK and outcome.found.rejected else code)
+    partly = outcome.found.rejected or (outcome.exported is not None and outcome.exported.missing)
+    raise typer.Exit(PARTLY if code == OK and partly else code)
+
+
+def _check_file(format_name: str, out: Path, with_images: bool) -> None:
+    """Raises InvalidRequest where the file could not be written in this format, or at this place."""
+    from bridge import formats  # noqa: PLC0415
+    from bridge.formats.writing import check_place  # noqa: PLC0415
+
+    form = formats.find(format_name)
+    if with_images:
+        form.check_holds_images(out)
+    check_place(out)
 
 
 async def _task(

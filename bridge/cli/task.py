@@ -20,6 +20,9 @@ app = typer.Typer(help="Create tasks from images, import and export their annota
 
 Name = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Folders, image files, zips and videos.")]
+WithImages = Annotated[
+    bool, typer.Option("--images", help="With the images, in a folder or .zip as the format has them.")
+]
 Format = Annotated[str, typer.Option("--format", help="Format of the file, such as coco.")]
 
 
@@ -171,25 +174,40 @@ def export(
     task: Name,
     out: Annotated[Path, typer.Option(help="File to write.")],
     format_name: Format = "coco",
+    images: WithImages = False,
     json: Json = False,
 ) -> None:
     """Write a task's annotations to a file, which appears whole or not at all."""
     from bridge.cli.output import print_json  # noqa: PLC0415
 
     async def work(service: App) -> ExportSummary:
-        return await service.tasks.export(await service.tasks.find(task), out, format_name)
+        return await export_task(service, await service.tasks.find(task), out, format_name, images=images)
 
     summary = run(context, work)
     if json:
         print_json({"exported": summary, "file": out})
     else:
         show_export(summary, out)
+    raise typer.Exit(PARTLY if summary.missing else OK)
+
+
+async def export_task(service: App, task: Task, out: Path, format_name: str, *, images: bool) -> ExportSummary:
+    if not images:
+        return await service.tasks.export(task, out, format_name)
+    async with service.jobs.remotes.source(task) as source:
+        return await service.tasks.export(task, out, format_name, source)
 
 
 def show_export(summary: ExportSummary, out: Path) -> None:
     from bridge.cli.output import count, say  # noqa: PLC0415
 
-    say(f"Wrote {count(summary.shapes, 'shape')} on {count(summary.frames, 'frame')} to {out}.")
+    images = f" and {count(summary.images, 'image')}" if summary.images else ""
+    say(f"Wrote {count(summary.shapes, 'shape')} on {count(summary.frames, 'frame')}{images} to {out}.")
+    if summary.missing:
+        say(
+            f"Left out, for they cannot be had: {count(summary.missing, 'image')}; see missing-images.txt there.",
+            "yellow",
+        )
     for what, number in summary.left_out.items():
         say(f"The format cannot hold {what}: left out {number:,}.", "yellow")
 

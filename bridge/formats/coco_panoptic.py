@@ -41,15 +41,15 @@ class PanopticWriter:
         self._ids = {label.name: number for number, label in enumerate(labels, 1)}
         self._labels = labels
         self._tally, self._stems = Tally(), Stems("COCO panoptic")
-        self._pack = Pack(path)
-        self._images: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
-        self._annotations: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
+        self.pack = Pack(path)
+        self._images: IO[bytes] = tempfile.TemporaryFile(dir=self.pack.beside)  # noqa: SIM115
+        self._annotations: IO[bytes] = tempfile.TemporaryFile(dir=self.pack.beside)  # noqa: SIM115
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where two frames would share a picture, or a name leads out of the folder."""
         picture = f"{self._stems.claim(frame)}.png"
         painted, segments = self._painted(frame, shapes)
-        self._pack.put(f"{NAME}/{picture}", _png(painted))
+        self.pack.put(f"{NAME}/{picture}", _png(painted))
         between = b",\n" if self._tally.frames else b"\n"
         image = {"id": frame.number + 1, "file_name": frame.name, "width": frame.width, "height": frame.height}
         annotation = {"image_id": frame.number + 1, "file_name": picture, "segments_info": segments}
@@ -60,7 +60,7 @@ class PanopticWriter:
     def finish(self) -> ExportSummary:
         head = {"description": "Annotations exported by Hubbridge", "version": "1.0"}
         categories = [_category(number, label) for number, label in enumerate(self._labels, 1)]
-        with tempfile.TemporaryFile(dir=self._pack.beside) as whole:
+        with tempfile.TemporaryFile(dir=self.pack.beside) as whole:
             whole.write(b'{"info": %s,\n"licenses": [],\n"categories": %s' % (_json(head), _json(categories)))
             for key, part in ((b"images", self._images), (b"annotations", self._annotations)):
                 whole.write(b',\n"%s": [' % key)
@@ -70,14 +70,14 @@ class PanopticWriter:
                 whole.write(b"\n]")
             whole.write(b"}\n")
             whole.seek(0)
-            self._pack.put_stream(f"{NAME}.json", whole)
+            self.pack.put_stream(f"{NAME}.json", whole)
         self._close()
-        self._pack.keep()
+        self.pack.keep()
         return self._tally.summary()
 
     def abort(self) -> None:
         self._close()
-        self._pack.discard()
+        self.pack.discard()
 
     def _close(self) -> None:
         for file in (self._images, self._annotations):

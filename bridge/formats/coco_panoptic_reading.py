@@ -52,7 +52,7 @@ def read_panoptic(path: Path) -> Document:
     except Wrong as wrong:
         raise InvalidRequest(f"{name} {wrong}.", hint=_HINT) from wrong
     images: dict[str, FileShapes] = {}
-    for picture, content in wanted_files(path, lambda file: file.endswith(".png"), _HINT):
+    for picture, content in wanted_files(path, _is_segments, _HINT):
         key = _key(picture, entries)
         if key is None:
             continue
@@ -66,6 +66,11 @@ def read_panoptic(path: Path) -> Document:
     if missing:
         raise InvalidRequest(f"{path.name} does not hold the picture {missing[0]}.", hint=_HINT)
     return Document(tuple(labels.values()), tuple(images.values()))
+
+
+def _is_segments(file: str) -> bool:
+    """Whether it is a picture of segments, and not one of the images that were exported along."""
+    return file.endswith(".png") and "images" not in PurePosixPath(file).parts[:-1]
 
 
 def _key(picture: str, entries: Mapping[str, _Entry]) -> str | None:

@@ -3,7 +3,7 @@
     annotations/default.json    labels, and an item for each frame
 
 Every kind of shape is kept; rotation, score and track stand among a shape's attributes, as CVAT writes them. A skeleton
-is points with a label that has a category of points. Images are named and not copied.
+is points with a label that has a category of points. Images are named.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class DatumaroWriter:
         self._labels = {label.name: number for number, label in enumerate(labels)}
         self._joints = {label.name: len(label.sublabels) for label in labels}
         self._tally = Tally()
-        self._pack = Pack(path)
-        self._out: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
+        self.pack = Pack(path)
+        self._out: IO[bytes] = tempfile.TemporaryFile(dir=self.pack.beside)  # noqa: SIM115
         head = {"dm_format_version": "1.0", "media_type": _IMAGES, "infos": {}, "categories": _categories(labels)}
         self._out.write(_json(head)[:-1] + b', "items": [')
 
@@ -56,15 +56,15 @@ class DatumaroWriter:
     def finish(self) -> ExportSummary:
         self._out.write(b"\n]}\n")
         self._out.seek(0)
-        self._pack.put_stream("annotations/default.json", self._out)
+        self.pack.put_stream("annotations/default.json", self._out)
         self._out.close()
-        self._pack.keep()
+        self.pack.keep()
         return self._tally.summary()
 
     def abort(self) -> None:
         with suppress(OSError):
             self._out.close()
-        self._pack.discard()
+        self.pack.discard()
 
     def _annotation(self, shape: Shape, frame: StoredFrame, number: int) -> dict[str, Any] | None:
         if shape.label not in self._labels:

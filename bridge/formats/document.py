@@ -136,8 +136,10 @@ class _Names:
         self._last: dict[str, list[StoredFrame]] = defaultdict(list)
         for frame in frames:
             name = self._name(frame)
-            self._whole[name].append(frame)
-            self._last[PurePosixPath(name).name].append(frame)
+            as_image = [] if suffixless or frame.video_pts is None else [f"{name}.jpg"]  # as exported with images
+            for each in (name, *as_image):
+                self._whole[each].append(frame)
+                self._last[PurePosixPath(each).name].append(frame)
 
     def find(self, name: str) -> StoredFrame | None:
         wanted = name.replace("\\", "/")

@@ -56,6 +56,12 @@ class LabelStudioWriter:
         self._out: IO[bytes] = tempfile.TemporaryFile(dir=path.absolute().parent)  # noqa: SIM115
         self._out.write(b"[")
 
+    @property
+    def pack(self) -> Pack:
+        """Of a folder or zip."""
+        assert isinstance(self._place, Pack)
+        return self._place
+
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         made = [shape for shape in shapes if shape.source is Source.AUTOMATIC]
         others = [shape for shape in shapes if shape.source is not Source.AUTOMATIC]

@@ -33,8 +33,8 @@ class MotWriter:
         self._tally = Tally()
         self._sizes: set[tuple[int, int]] = set()
         self._suffix = ".jpg"
-        self._pack = Pack(path)
-        self._lines: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
+        self.pack = Pack(path)
+        self._lines: IO[bytes] = tempfile.TemporaryFile(dir=self.pack.beside)  # noqa: SIM115
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         size = (frame.width, frame.height)
@@ -47,9 +47,9 @@ class MotWriter:
 
     def finish(self) -> ExportSummary:
         self._lines.seek(0)
-        self._pack.put_stream("gt/gt.txt", self._lines)
+        self.pack.put_stream("gt/gt.txt", self._lines)
         self._lines.close()
-        self._pack.put("gt/labels.txt", "".join(f"{name}\n" for name in self._ids))
+        self.pack.put("gt/labels.txt", "".join(f"{name}\n" for name in self._ids))
         if len(self._sizes) == 1:
             ((width, height),) = self._sizes
             values = {
@@ -61,14 +61,14 @@ class MotWriter:
                 "imHeight": height,
                 "imExt": self._suffix,
             }
-            self._pack.put("seqinfo.ini", "".join(["[Sequence]\n", *(f"{k}={v}\n" for k, v in values.items())]))
-        self._pack.keep()
+            self.pack.put("seqinfo.ini", "".join(["[Sequence]\n", *(f"{k}={v}\n" for k, v in values.items())]))
+        self.pack.keep()
         return self._tally.summary()
 
     def abort(self) -> None:
         with suppress(OSError):
             self._lines.close()
-        self._pack.discard()
+        self.pack.discard()
 
     def _object(self, parts: list[Shape], frame: int, size: tuple[int, int]) -> None:
         shape = parts[0]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 import zipfile
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
+from bridge.errors import Overloaded
 from bridge.formats.writing import PendingPath
+
+SPARE_BYTES = 256 * 2**20  # of the disk, left to others
+_LOOSE = frozenset((".bmp", ".dib", ".tif", ".tiff", ".tga", ".ppm", ".pgm", ".pbm", ".pnm"))  # mostly not packed
 
 
 class Pack:
@@ -17,7 +21,9 @@ class Pack:
     def __init__(self, path: Path) -> None:
         zipped = path.suffix.lower() == ".zip"
         self._pending = PendingPath(path, folder=not zipped)
-        self._zip = zipfile.ZipFile(self._pending.path, "w", zipfile.ZIP_DEFLATED) if zipped else None
+        self._zip = (
+            zipfile.ZipFile(self._pending.path, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) if zipped else None
+        )
 
     @property
     def beside(self) -> Path:
@@ -30,6 +36,31 @@ class Pack:
             self._zip.writestr(name, data)
         else:
             self._place(name).write_bytes(data)
+
+    def put_file(self, name: str, content: bytes | Path) -> None:
+        """An image's bytes, or a copy of its file; what is packed by itself, as JPEG is, is not packed again.
+
+        Raises Overloaded rather than to take the last room of the disk.
+        """
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if shutil.disk_usage(self.beside).free < size + SPARE_BYTES:
+            raise Overloaded(
+                "The disk has no room left for the images.",
+                hint="Make room, or export without images.",
+                code="disk_full",
+            )
+        if self._zip is None:
+            target = self._place(name)
+            if isinstance(content, bytes):
+                target.write_bytes(content)
+            else:
+                shutil.copyfile(content, target)
+            return
+        method = zipfile.ZIP_DEFLATED if PurePosixPath(name).suffix.lower() in _LOOSE else zipfile.ZIP_STORED
+        if isinstance(content, bytes):
+            self._zip.writestr(name, content, method)
+        else:
+            self._zip.write(content, name, method)
 
     def put_stream(self, name: str, source: IO[bytes]) -> None:
         """All that ``source`` holds from where it stands."""

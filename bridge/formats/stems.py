@@ -14,6 +14,13 @@ def stem_of(frame: StoredFrame) -> str:
     return frame.name if frame.video_pts is not None or not name.name else str(name.with_suffix(""))
 
 
+def check_name(name: str, where: str) -> None:
+    """Raises InvalidRequest where a frame's name leads out of the folder. ``where``: ends the sentence."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.name or "\\" in name:
+        raise InvalidRequest(f"The frame's name {name!r} cannot be a path in {where}.")
+
+
 class Stems:
     """Stems of frames, each once."""
 
@@ -23,9 +30,7 @@ class Stems:
 
     def claim(self, frame: StoredFrame) -> str:
         """Raises InvalidRequest where two frames would share a file, or a name leads out of the folder."""
-        name = PurePosixPath(frame.name)
-        if name.is_absolute() or ".." in name.parts or not name.name or "\\" in frame.name:
-            raise InvalidRequest(f"The frame's name {frame.name!r} cannot be a path in a {self._format} folder.")
+        check_name(frame.name, f"a {self._format} folder")
         stem = stem_of(frame)
         if stem in self._taken:
             raise InvalidRequest(

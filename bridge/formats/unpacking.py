@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +16,7 @@ from bridge.sources.archive import METHODS, open_bounded
 
 MAX_TEXT_BYTES = 64 * 2**20  # of one text file
 MAX_TOTAL_BYTES = 4 * 2**30  # of all files of a zip that are wanted
+MAX_SINGLE_BYTES = 2**30  # of the one file that is wanted, which is read whole
 MAX_FILES = 2_000_000
 
 
@@ -22,7 +26,7 @@ def wanted_files(path: Path, wanted: Callable[[str], bool], hint: str) -> Iterat
     Hidden files and macOS' extra ones are passed over, and nothing is written anywhere. Raises InvalidRequest where
     the path is neither a folder nor a readable zip, TooLarge where a file or their number is out of bounds.
     """
-    try:
+    with _refusing(path.name, hint):
         if path.is_dir():
             for file in sorted(path.rglob("*")):
                 name = file.relative_to(path).as_posix()
@@ -33,10 +37,42 @@ def wanted_files(path: Path, wanted: Callable[[str], bool], hint: str) -> Iterat
             for info in _wanted_entries(archive, path.name, wanted):
                 if not info.is_dir():
                     yield info.filename, _within_bounds(info.filename, info.file_size, partial(archive.read, info))
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InvalidRequest(f"{path.name} is neither a folder nor a readable zip file.", hint=hint) from error
-    except OSError as error:
-        raise InvalidRequest(f"{path.name} cannot be read: {error.strerror or error}.", hint=hint) from error
+
+
+@contextmanager
+def single_file(path: Path, suffix: str) -> Iterator[Path]:
+    """The only file of that suffix in a folder or zip, as in CVAT's exports; a file that is no zip is itself.
+
+    Raises InvalidRequest where there is none or several, TooLarge.
+    """
+    if path.is_dir():
+        files = [file.relative_to(path).as_posix() for file in path.rglob(f"*{suffix}") if file.is_file()]
+        yield path / _only([name for name in sorted(files) if not _is_hidden(name)], path.name, suffix)
+    elif not path.is_file() or not zipfile.is_zipfile(path):
+        yield path
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"annotations{suffix}"
+            with _refusing(path.name, f"Unpack it, and give the {suffix} file."):
+                _unpack_single(path, suffix, file)
+            yield file
+
+
+def _unpack_single(path: Path, suffix: str, target: Path) -> None:
+    with open_bounded(path, MAX_FILES) as archive:
+        wanted = _wanted_entries(archive, path.name, lambda name: name.lower().endswith(suffix))
+        name = _only([info.filename for info in wanted], path.name, suffix)
+        if wanted[0].file_size > MAX_SINGLE_BYTES:
+            raise TooLarge(f"{name} is too large: {wanted[0].file_size} bytes, at most {MAX_SINGLE_BYTES} are read.")
+        with archive.open(wanted[0]) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+
+
+def _only(names: Sequence[str], where: str, suffix: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    found = f"holds {len(names)} {suffix} files: {', '.join(names[:3])}" if names else f"holds no {suffix} file"
+    raise InvalidRequest(f"{where} {found}.", hint=f"Give the one {suffix} file with the annotations.")
 
 
 def _wanted_entries(archive: zipfile.ZipFile, name: str, wanted: Callable[[str], bool]) -> list[zipfile.ZipInfo]:
@@ -54,6 +90,17 @@ def text_of(body: bytes, name: str) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name} is no text in UTF-8.") from error
+
+
+@contextmanager
+def _refusing(name: str, hint: str) -> Iterator[None]:
+    """What cannot be read becomes InvalidRequest."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InvalidRequest(f"{name} is neither a folder nor a readable zip file.", hint=hint) from error
+    except OSError as error:
+        raise InvalidRequest(f"{name} cannot be read: {error.strerror or error}.", hint=hint) from error
 
 
 def _is_hidden(name: str) -> bool:

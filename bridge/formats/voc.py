@@ -6,7 +6,7 @@
 
 Every shape that has a box gives it. Coordinates begin at 0 and keep their fractions, as CVAT and Datumaro write them,
 though VOC's own begin at 1. Attributes stand where CVAT puts them; scores and tracks stand beside them under those
-names. Images are listed and not copied.
+names. Images are listed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class VocWriter:
                 )
         self._labels = {label.name: label for label in labels}
         self._tally, self._stems = Tally(), Stems("VOC")
-        self._pack = Pack(path)
-        self._names: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
+        self.pack = Pack(path)
+        self._names: IO[bytes] = tempfile.TemporaryFile(dir=self.pack.beside)  # noqa: SIM115
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where two frames would share a file, or a name leads out of the folder."""
@@ -57,24 +57,24 @@ class VocWriter:
             xml.text("segmented", "0")
             for parts in objects_of(shapes):
                 self._object(xml, parts, (frame.width, frame.height))
-        self._pack.put(f"Annotations/{stem}.xml", text.getvalue())
+        self.pack.put(f"Annotations/{stem}.xml", text.getvalue())
         self._names.write(f"{stem}\n".encode())
         self._tally.frames += 1
 
     def finish(self) -> ExportSummary:
         self._names.seek(0)
-        self._pack.put_stream("ImageSets/Main/default.txt", self._names)
+        self.pack.put_stream("ImageSets/Main/default.txt", self._names)
         self._names.close()
         lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
         lines += [f"{name}:{_rgb(label.color)}::" for name, label in self._labels.items() if name != "background"]
-        self._pack.put("labelmap.txt", "".join(f"{line}\n" for line in lines))
-        self._pack.keep()
+        self.pack.put("labelmap.txt", "".join(f"{line}\n" for line in lines))
+        self.pack.keep()
         return self._tally.summary()
 
     def abort(self) -> None:
         with suppress(OSError):
             self._names.close()
-        self._pack.discard()
+        self.pack.discard()
 
     def _object(self, xml: Xml, parts: list[Shape], size: tuple[int, int]) -> None:
         shape = parts[0]

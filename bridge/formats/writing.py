@@ -10,23 +10,29 @@ from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVarTuple
 
 from bridge.domain import Shape, StoredFrame
 from bridge.errors import InvalidRequest
 from bridge.outlines import Box, box_around
 
 Annotated = tuple[StoredFrame, Sequence[Shape]]
+Entry = TypeVarTuple("Entry")
 CHUNK = 64  # frames handed to a thread at once
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
-    """``shapes`` were written; ``left_out`` counts those that the format cannot hold, by what they are."""
+    """``shapes`` were written; ``left_out`` counts those that the format cannot hold, by what they are.
+
+    images, missing    how many images stand beside them, and how many could not be had; both 0 where none are wanted
+    """
 
     frames: int
     shapes: int
     left_out: dict[str, int] = field(default_factory=dict)
+    images: int = 0
+    missing: int = 0
 
 
 class Writer(Protocol):
@@ -112,15 +118,27 @@ def check_place(path: Path) -> None:
     PendingPath(path, folder=folder).discard()
 
 
-async def write_all(open_writer: Callable[[], Writer], frames: AsyncIterable[Annotated]) -> ExportSummary:
+class _Writes(Protocol[*Entry]):
+    """A ``Writer``, or one that is given more than shapes with each frame."""
+
+    def add(self, *entry: *Entry) -> None: ...
+
+    def finish(self) -> ExportSummary: ...
+
+    def abort(self) -> None: ...
+
+
+async def write_all(
+    open_writer: Callable[[], _Writes[*Entry]], frames: AsyncIterable[tuple[*Entry]], at_once: int = CHUNK
+) -> ExportSummary:
     """Everything through one writer, in threads, some frames at a time; its file is whole or absent."""
     writer = await asyncio.to_thread(open_writer)
     running: asyncio.Future[None] | None = None
     try:
-        chunk: list[Annotated] = []
+        chunk: list[tuple[*Entry]] = []
         async for entry in frames:
             chunk.append(entry)
-            if len(chunk) >= CHUNK:
+            if len(chunk) >= at_once:
                 running = asyncio.ensure_future(asyncio.to_thread(_add, writer, chunk))
                 await asyncio.shield(running)
                 chunk = []
@@ -135,6 +153,6 @@ async def write_all(open_writer: Callable[[], Writer], frames: AsyncIterable[Ann
         raise
 
 
-def _add(writer: Writer, chunk: Iterable[Annotated]) -> None:
-    for frame, shapes in chunk:
-        writer.add(frame, shapes)
+def _add(writer: _Writes[*Entry], chunk: Iterable[tuple[*Entry]]) -> None:
+    for entry in chunk:
+        writer.add(*entry)

@@ -9,8 +9,7 @@ holds outlines: a box or an ellipse gives its own, and several parts of one obje
 a line is an object. Oriented boxes (``label`` and four corners) hold turned rectangles, and the smallest one around
 any other outline. Poses (``label x y width height``, then ``x y visibility`` of each point) hold skeletons; a label
 with fewer points than another ends in absent ones. Everything is a share of the frame's width or height. Scores,
-attributes and tracks have no place here; what has no box, outline or points is left out and counted. Images are listed
-and not copied.
+attributes and tracks have no place here; what has no box, outline or points is left out and counted. Images are listed.
 """
 
 from __future__ import annotations
@@ -61,14 +60,14 @@ class YoloWriter:
         self._joints = max((len(label.sublabels) for label in self._labels), default=0)
         self._task: Task = task
         self._tally, self._stems = Tally(), Stems("YOLO")
-        self._pack = Pack(path)
-        self._list: IO[bytes] = tempfile.TemporaryFile(dir=self._pack.beside)  # noqa: SIM115
+        self.pack = Pack(path)
+        self._list: IO[bytes] = tempfile.TemporaryFile(dir=self.pack.beside)  # noqa: SIM115
 
     def add(self, frame: StoredFrame, shapes: Sequence[Shape]) -> None:
         """Raises InvalidRequest where two frames would share a label file, or a name leads out of the folder."""
         stem = self._stems.claim(frame)
         lines = [line for parts in objects_of(shapes) for line in self._lines(parts, frame)]
-        self._pack.put(f"{_LABELS / stem}.txt", "".join(f"{line}\n" for line in lines))
+        self.pack.put(f"{_LABELS / stem}.txt", "".join(f"{line}\n" for line in lines))
         image = frame.name if frame.video_pts is None else f"{frame.name}.jpg"  # without a suffix it is passed over
         self._list.write(f"./{_IMAGES / image}\n".encode())
         self._tally.frames += 1
@@ -86,17 +85,17 @@ class YoloWriter:
             head += [f"kpt_shape: [{self._joints}, 3]", "kpt_names:"]
             joints = [", ".join(map(_yaml, label.sublabels)) for label in self._labels]
             head += [f"  {number}: [{names}]" for number, names in enumerate(joints)]
-        self._pack.put("data.yaml", "".join(f"{line}\n" for line in head))
+        self.pack.put("data.yaml", "".join(f"{line}\n" for line in head))
         self._list.seek(0)
-        self._pack.put_stream("train.txt", self._list)
+        self.pack.put_stream("train.txt", self._list)
         self._list.close()
-        self._pack.keep()
+        self.pack.keep()
         return self._tally.summary()
 
     def abort(self) -> None:
         with suppress(OSError):
             self._list.close()
-        self._pack.discard()
+        self.pack.discard()
 
     def _lines(self, parts: list[Shape], frame: StoredFrame) -> list[str]:
         """The line of one object; none, and counted, where YOLO cannot hold it."""

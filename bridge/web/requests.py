@@ -289,7 +289,7 @@ class LedgerQuery(Paging):
     state: FrameState | None = None
 
 
-class ExportQuery(Body):
+class FormatQuery(Body):
     format: str = Field(
         default="coco",
         max_length=40,
@@ -298,7 +298,11 @@ class ExportQuery(Body):
     )
 
 
-class ImportQuery(ExportQuery):
+class ExportQuery(FormatQuery):
+    images: bool = Field(default=False, description="Whether the images go along; the answer is a zip then.")
+
+
+class ImportQuery(FormatQuery):
     source: Literal[Source.MANUAL, Source.AUTOMATIC] = Field(
         default=Source.MANUAL, description="Whether people or a model made them."
     )

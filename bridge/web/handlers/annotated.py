@@ -36,13 +36,16 @@ async def export(call: Call[ExportQuery, Nothing]) -> web.StreamResponse:
     """The file is written whole before its first byte is sent, so that an error is still an error."""
     form = formats.find(call.query.format)
     task = await call.service.tasks.get(call.ids["task_id"])
+    suffix = ".zip" if call.query.images else form.suffix
     async with incoming_folder(call.service.settings.storage.folder) as folder:
-        path = folder / f"export{form.suffix}"
-        await call.service.tasks.export(task, path, form.name)
+        path = folder / f"export{suffix}"
+        if call.query.images:
+            async with call.service.jobs.remotes.source(task) as images:
+                await call.service.tasks.export(task, path, form.name, images)
+        else:
+            await call.service.tasks.export(task, path, form.name)
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", task.name).strip("._") or "task"
-        response = web.StreamResponse(
-            headers={"Content-Disposition": f'attachment; filename="{name[:80]}{form.suffix}"'}
-        )
+        response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{name[:80]}{suffix}"'})
         response.content_type = "application/octet-stream"
         return await send_file(call.request, path, response)
 

@@ -102,7 +102,10 @@ $("#import-form").addEventListener("submit", (event) => {
     }
   });
 });
-$("#export-form").addEventListener("submit", () => $("#export").close());
+$("#export-form").addEventListener("submit", () => {
+  $("#export").close();
+  if ($("#export-images").checked) toast("The zip is being made.", { text: "Its download begins when it is ready." });
+});
 
 // --- the rest ---
 

@@ -128,6 +128,14 @@ def test_a_task_is_created_listed_shown_exported_imported_and_removed(run: Termi
     assert (exported["frames"], exported["shapes"]) == (4, count)
     imported = run.ok("task", "import", "street", "out.json", "--source", "automatic", "--json").json["imported"]
     assert imported["shapes"] == count > 0
+    assert "out.zip" in run.refused("task", "export", "street", "--out", "out.json", "--images").err
+    said = run.ok("task", "export", "street", "--out", "with", "--images")
+    assert f"Wrote {2 * count} shapes on 4 frames and 4 images to with." in said.out
+    assert (run.folder / "with/images/0.png").read_bytes() == (run.images / "0.png").read_bytes()
+    (run.images / "0.png").rename(run.folder / "away.png")
+    said = run("task", "export", "street", "--out", "part.zip", "--images", "--json")
+    assert (said.code, said.json["exported"]["missing"]) == (3, 1)
+    (run.folder / "away.png").rename(run.images / "0.png")
     assert "picture" in run.ok("task", "preview", "street", "--out", "pictures", "--frames", "2").out
     assert len(list((run.folder / "pictures").iterdir())) == 3
     assert run.ok("task", "remove", "street", "--yes").out == "Removed street.\n"
@@ -385,6 +393,13 @@ def test_one_line_annotates_images(run: Terminal) -> None:
     assert [image["file_name"] for image in document["images"]] == ["0.png", "1.png", "2.png", "3.png"]
     assert {category["name"] for category in document["categories"]} == set(LABELS.split(","))
     assert len(document["annotations"]) > 0
+
+
+def test_one_line_brings_the_images_along_and_says_first_where_that_cannot_be(run: Terminal) -> None:
+    assert "out.zip" in run.refused(*annotate(run, "--images")).err
+    assert run.ok("task", "list", "--json").json == {"tasks": []}
+    words = [word if word != "out.json" else "out.zip" for word in annotate(run, "--images")]
+    assert "and 4 images to out.zip" in run.ok(*words).out
 
 
 def test_one_line_answers_in_json(run: Terminal) -> None:

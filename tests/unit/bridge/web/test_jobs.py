@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import zipfile
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -315,6 +316,11 @@ async def test_annotations_come_and_go_as_files(api: Api) -> None:
         status, data, response = await api.raw("GET", f"/v1/tasks/{task['id']}/export?format={entry['name']}")
         assert status == 200, data
         assert response.headers["Content-Disposition"].startswith('attachment; filename="street')
+        query = f"format={entry['name']}&images=true"
+        status, packed, response = await api.raw("GET", f"/v1/tasks/{task['id']}/export?{query}")
+        assert response.headers["Content-Disposition"] == 'attachment; filename="street.zip"'
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            assert any(name.endswith("001.png") for name in archive.namelist())
         path = f"/v1/tasks/{other['id']}/import?format={entry['name']}&source=automatic"
         form = FormData()
         form.add_field("file", data, filename="a")
@@ -348,6 +354,7 @@ async def test_wrong_annotation_files_are_refused_and_leave_nothing(
 async def test_an_export_in_no_format_is_refused(api: Api) -> None:
     task = await api.task(pictures=1)
     await api.error("GET", f"/v1/tasks/{task['id']}/export?format=nothing", 400, "invalid_request")
+    await api.error("GET", f"/v1/tasks/{task['id']}/export?images=some", 400, "invalid_request")
 
 
 async def test_a_preview_says_what_a_job_would_do_and_stores_nothing(api: Api) -> None:
