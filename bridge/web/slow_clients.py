@@ -69,18 +69,18 @@ class SlowClients:
             unknown = request.can_read_body and scope_of(request.match_info.handler) is Scope.OPEN
             if request.path != ALIVE:
                 self._check_room(unknown=unknown)
-            transport, clock = request.transport, asyncio.get_running_loop().time
+            transport = request.transport
             self._at_work += 1
             self._unknown += unknown
             if transport is not None:
-                self._seen[transport] = _Seen(clock(), request, began=clock())
+                self._seen[transport] = _Seen(_now(), request, began=_now())
             try:
                 return await handler(request)
             finally:
                 self._at_work -= 1
                 self._unknown -= unknown
                 if transport is not None:
-                    self._seen[transport] = _Seen(clock() + KEPT_S - HEAD_S)
+                    self._seen[transport] = _Seen(_now() + KEPT_S - HEAD_S)
 
         return note
 
@@ -102,7 +102,7 @@ class SlowClients:
 
     def look(self, server: web.Server) -> None:
         """Drop who brings nothing, and where there are too many connections, those that wait without a request."""
-        now = asyncio.get_running_loop().time()
+        now = _now()
         transports = [each.transport for each in list(server.connections) if each.transport is not None]
         idle = sorted((self._waits_since(transport, now), i) for i, transport in enumerate(transports))
         slow = [i for since, i in idle if now - since > HEAD_S]
@@ -130,6 +130,10 @@ class SlowClients:
             seen.received, seen.since = request.content.total_bytes, now
         due = seen.began + seen.received / LEAST_BYTES_PER_S
         return min(now, min(seen.since, due) + BODY_S - HEAD_S)  # a body may pause for longer
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _unsent(transport: asyncio.Transport) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -13,10 +14,15 @@ from tests.servers.loopback import Loopback
 
 @dataclass
 class Served:
-    """One file. ``cut_at``: the connection ends there, once for each time the file is asked for."""
+    """One file. ``cut_at``: the connection ends there, once for each time the file is asked for.
+
+    A client throws away what it has not read when a connection breaks: none does before ``taken``, how much of the file
+    the client has, says that it has all that was sent.
+    """
 
     content: bytes
     cut_at: list[int] = field(default_factory=list)
+    taken: Callable[[], int] = lambda: 0
     ranges: bool = True
     length: bool = True  # whether its size is told
 
@@ -62,8 +68,8 @@ class FileServer(Loopback):
         cut = served.cut_at.pop(0) if served.cut_at else None
         await response.write(content[start:cut])
         if cut is not None:
-            # A client throws away what it has not read when a connection breaks: it is given time to read.
-            await asyncio.sleep(0.05)
-            assert request.transport is not None
-            request.transport.close()
+            while request.transport is not None and served.taken() < cut:
+                await asyncio.sleep(0.005)
+            if request.transport is not None:  # the client has not left by itself
+                request.transport.close()
         return response

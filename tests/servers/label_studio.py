@@ -68,11 +68,11 @@ class Project:
 
 @dataclass
 class Limits:
-    """Seconds. Label Studio's own are 1, 3 and 100; those of the first two are longer here, for a busy machine."""
+    """Seconds. Label Studio's own are 1, 3 and 100; they are longer here, for a busy machine."""
 
-    health: float = 5.0
-    setup: float = 15.0
-    predict: float = 60.0
+    health: float = 60.0
+    setup: float = 120.0
+    predict: float = 300.0
 
 
 class LabelStudioServer(Loopback):

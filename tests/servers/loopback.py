@@ -101,14 +101,14 @@ class Loopback:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), name="host", daemon=True)
         self._thread.start()
-        if not ready.wait(10):
+        if not ready.wait(60):
             raise RuntimeError("the server did not start")
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(10)
+            self._thread.join(60)
 
     async def _run(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -169,5 +169,5 @@ class Loopback:
             case "huge":
                 return web.Response(body=b" " * (3 * 2**20), headers={"Content-Type": "application/json"})
             case "slow":
-                await asyncio.sleep(5)
+                await asyncio.sleep(600)
         return self.say(int(kind) if kind.isdigit() else 500, f"oops {kind}")

@@ -19,6 +19,7 @@ class PacedHost:
     """Answers ``POST /NAME`` after ``delay_s``. A request beyond ``at_once`` is counted in ``too_many``.
 
     answer                         what it answers, as JSON
+    together                       before ``at_once`` requests were inside together it answers none
     slow_down, unavailable, drop   shares of the requests that meet a 429 with ``Retry-After``, a 503, a dropped
                                    connection (half of them after the work was done)
     """
@@ -30,6 +31,7 @@ class PacedHost:
     unavailable: float = 0.0
     drop: float = 0.0
     retry_after_s: float = 0.3
+    together: bool = False
     inside: int = 0
     busiest: int = 0
     too_many: int = 0
@@ -100,6 +102,8 @@ class PacedHost:
         dropped = chance < self.slow_down + self.unavailable + self.drop
         if not dropped or self._random.random() < 0.5:
             await asyncio.sleep(self.delay_s)
+        while self.together and self.busiest < self.at_once:
+            await asyncio.sleep(0.001)
         if dropped:
             self.faults["dropped"] += 1
             if request.transport is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -50,10 +51,10 @@ def server() -> Iterator[Echo]:
 
 
 @pytest.fixture
-async def caller(server: Echo) -> AsyncIterator[HttpCaller]:
-    made = HttpCaller(
-        server.url, HERE, Host("Roboflow", "Add a key."), secrets=(KEY,), timeout_s=1.0, max_answer_bytes=2**20
-    )
+async def caller(server: Echo, request: pytest.FixtureRequest) -> AsyncIterator[HttpCaller]:
+    timeout_s = 1.0 if "slow" in request.node.name else 120.0  # of this machine, which may be busy, there is no telling
+    host = Host("Roboflow", "Add a key.")
+    made = HttpCaller(server.url, HERE, host, secrets=(KEY,), timeout_s=timeout_s, max_answer_bytes=2**20)
     yield made
     await made.close()
 
@@ -110,14 +111,14 @@ async def test_a_refused_frame_is_named(caller: HttpCaller, server: Echo, status
 
 
 async def test_what_the_host_asks_to_wait_is_carried(caller: HttpCaller, server: Echo) -> None:
-    waits = {}
+    waits, began = {}, time.time()
     for fault in ("429", "429-date", "503-loading"):
         server.fail(fault)
         with pytest.raises((RateLimited, Unavailable)) as caught:
             await caller.send(REQUEST)
         waits[fault] = caught.value.retry_after
     assert waits["429"] == 7
-    assert waits["429-date"] == pytest.approx(30, abs=3)
+    assert 28 - (time.time() - began) <= (waits["429-date"] or 0) <= 30
     assert waits["503-loading"] == 20
 
 

@@ -47,6 +47,7 @@ async def fetch(server: FileServer, target: Path, path: str = "/m.onnx", **value
     seen: list[DownloadProgress] = []
     options = {"sha256": SHA, "key": None, "policy": HERE, "most_bytes": 10**7} | values
     file = WebFile(server.url + path, str(options["sha256"]), options["key"])  # type: ignore[arg-type]
+    server.files["/m.onnx"].taken = lambda: seen[-1].done_bytes if seen else 0
     await download(file, target, options["policy"], seen.append, most_bytes=options["most_bytes"])  # type: ignore[arg-type]
     assert target.read_bytes() == CONTENT
     assert not target.with_name(target.name + ".partial").exists()
@@ -65,8 +66,7 @@ async def test_what_was_cut_is_resumed_and_not_begun_anew(server: FileServer, tm
     server.files["/m.onnx"].cut_at = [1_200_000, 2_200_000]
     await fetch(server, tmp_path / "m.onnx")
     starts = [int(each.headers.get("Range", "bytes=0-")[6:-1]) for each in server.seen]
-    assert len(starts) == 3
-    assert starts[0] == 0 < starts[1] < starts[2]
+    assert starts == [0, 1_200_000, 2_200_000]
 
 
 async def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: FileServer, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_a_server_that_is_cut_for_ever_is_given_up_and_what_came_is_kept(
     server.files["/m.onnx"].cut_at = [2_000_000, 0, 0, 0, 0]
     with pytest.raises(Unavailable, match="broke off"):
         await fetch(server, tmp_path / "m.onnx")
-    assert 0 < (tmp_path / "m.onnx.partial").stat().st_size <= 2_000_000
+    assert (tmp_path / "m.onnx.partial").stat().st_size == 2_000_000
     server.files["/m.onnx"].cut_at = []
     await fetch(server, tmp_path / "m.onnx")
 
@@ -167,7 +167,6 @@ async def test_a_file_that_drips_is_not_waited_for_and_goes_on_later(
     """Each connection brings a little and ends: every one is progress, and together they would never end."""
     monkeypatch.setattr("adapters.web_download._PATIENCE_S", 0.5)
     monkeypatch.setattr("adapters.web_download._LEAST_BYTES_PER_S", 1e9)
-    monkeypatch.setattr("adapters.web_download._TRIES", 50)  # on a busy machine a cut may take what it brought along
     server.files["/m.onnx"].cut_at = [100 + 10 * each for each in range(1000)]
     with pytest.raises(PredictTimeout, match="bytes a second"):
         await fetch(server, tmp_path / "m.onnx")

@@ -137,7 +137,7 @@ async def test_a_cancelled_call_does_not_wait_for_the_model() -> None:
     go = threading.Event()
 
     def forward(batch: Sequence[str]) -> Sequence[str]:
-        go.wait(5)
+        go.wait(600)
         return batch
 
     async with Toy(forward=forward) as toy:
@@ -160,7 +160,7 @@ async def test_closing_frees_the_model_once_and_after_the_forward_pass() -> None
     go = threading.Event()
 
     def forward(batch: Sequence[str]) -> Sequence[str]:
-        go.wait(5)
+        go.wait(600)
         return batch
 
     toy = Toy(forward=forward)
@@ -182,7 +182,7 @@ async def test_a_call_that_waits_while_the_predictor_closes_is_told_so() -> None
     go = threading.Event()
 
     def forward(batch: Sequence[str]) -> Sequence[str]:
-        go.wait(5)
+        go.wait(600)
         return batch
 
     toy = Toy(forward=forward)
@@ -209,14 +209,15 @@ async def test_a_model_that_hangs_twice_takes_no_more_calls() -> None:
 
     def forward(batch: Sequence[str]) -> Sequence[str]:
         if "f0" in batch:
-            go.wait(10)
+            go.wait(600)
         return batch
 
     toy = Toy(forward=forward)
-    toy.card = replace(CARD, limits=Limits(max_batch=3, timeout_s=0.03))
     for hung in (1, 2):
+        toy.card = replace(CARD, limits=Limits(max_batch=3, timeout_s=0.03))
         with pytest.raises(PredictTimeout, match="given up"):
             await toy.predict(frames(1), PredictOptions())
+        toy.card = CARD
         assert toy.stuck == (hung == 2)
         if not toy.stuck:
             assert len(await toy.predict(frames(2)[1:], PredictOptions())) == 1

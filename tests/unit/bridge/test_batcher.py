@@ -32,10 +32,12 @@ def frames(count: int) -> list[Frame]:
 
 
 class Made:
-    """A batcher over a predictor that takes ``busy_s`` for each call."""
+    """A batcher over a predictor that takes ``busy_s`` for each call, and ends none before ``go`` is set."""
 
     def __init__(self, *, behave: Behave | None = None, batch: int = 4, at_once: int = 1, busy_s: float = 0.005):
-        self.predictor = FakePredictor(replace(CARD, limits=Limits(batch, at_once, timeout_s=5)), behave or self.work)
+        self.predictor = FakePredictor(replace(CARD, limits=Limits(batch, at_once, timeout_s=60)), behave or self.work)
+        self.go = asyncio.Event()
+        self.go.set()
         self.busy_s = busy_s
         self.turns = Turns(at_once)
         self.lent = LentPredictor(self.predictor, self.turns)
@@ -43,6 +45,13 @@ class Made:
 
     async def work(self, predictor: FakePredictor, frames: Sequence[Frame]) -> None:
         await asyncio.sleep(self.busy_s)
+        await self.go.wait()
+
+    async def until_served(self, calls: int) -> None:
+        """So many calls have begun."""
+        async with asyncio.timeout(60):
+            while len(self.predictor.calls) < calls:
+                await asyncio.sleep(0.001)
 
     async def ask(self, *several: Frame) -> list[Any]:
         calls = (self.batcher.predict(each, OPTIONS) for each in several)
@@ -68,9 +77,9 @@ async def test_everybody_gets_the_answer_to_their_own_frame() -> None:
 
 
 async def test_who_is_alone_does_not_wait_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINGER_S", 60.0)
+    monkeypatch.setattr(module, "LINGER_S", 3600.0)
     made = Made(busy_s=0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for each in frames(3):
             await made.batcher.predict(each, OPTIONS)
     assert made.sizes == [1, 1, 1]
@@ -80,34 +89,43 @@ async def test_a_batch_waits_for_those_who_are_about_and_no_longer_than_a_moment
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "LINGER_S", 0.05)
-    made = Made(at_once=2, busy_s=0.5)
+    made = Made(at_once=2)
+    made.go.clear()
     first = asyncio.create_task(made.batcher.predict(frame("a"), OPTIONS))
-    await asyncio.sleep(0.01)
+    await made.until_served(1)
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await made.batcher.predict(frame("b"), OPTIONS)  # "a" is being served: "b" waits for others, then goes alone
-    assert 0.5 <= loop.time() - started < 1.0
-    await first
+    second = asyncio.create_task(made.batcher.predict(frame("b"), OPTIONS))
+    await made.until_served(2)  # "a" is still being served: "b" waits for others, then goes alone
+    assert loop.time() - started >= 0.045
+    made.go.set()
+    await asyncio.gather(first, second)
     assert made.sizes == [1, 1]
 
 
 async def test_those_who_wait_for_the_models_turn_become_one_batch() -> None:
-    made = Made(batch=8, busy_s=0.02)
+    made = Made(batch=8)
+    made.go.clear()
     first = asyncio.create_task(made.batcher.predict(frame("first"), OPTIONS))
-    await asyncio.sleep(0.005)
-    await made.ask(*frames(6))
-    await first
+    await made.until_served(1)
+    others = asyncio.create_task(made.ask(*frames(6)))
+    while made.batcher.waiting < 6:
+        await asyncio.sleep(0)
+    made.go.set()
+    await asyncio.gather(first, others)
     assert made.sizes == [1, 6]
 
 
 async def test_who_leaves_harms_no_neighbour_whether_waiting_or_being_served() -> None:
-    made = Made(batch=3, busy_s=0.02)
+    made = Made(batch=3)
+    made.go.clear()
     asked = frames(6)
     calls = [asyncio.create_task(made.batcher.predict(each, OPTIONS)) for each in asked]
-    await asyncio.sleep(0.01)  # the first three are being served
+    await made.until_served(1)  # the first three
     assert made.sizes == [3]
     calls[1].cancel()
     calls[4].cancel()
+    made.go.set()
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [i in (1, 4) for i in range(6)]
     assert all(same(answers[i], asked[i].id) for i in (0, 2, 3, 5))
@@ -115,14 +133,15 @@ async def test_who_leaves_harms_no_neighbour_whether_waiting_or_being_served() -
 
 
 async def test_a_call_whose_callers_have_all_left_is_broken_off_and_its_turn_is_free() -> None:
-    made = Made(busy_s=60)
+    made = Made()
+    made.go.clear()
     calls = [asyncio.create_task(made.batcher.predict(each, OPTIONS)) for each in frames(3)]
-    await asyncio.sleep(0.02)
+    await made.until_served(1)
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-    made.busy_s = 0
-    async with asyncio.timeout(1):
+    made.go.set()
+    async with asyncio.timeout(60):
         assert same(await made.batcher.predict(frame("next"), OPTIONS), "next")
 
 
@@ -194,20 +213,23 @@ async def test_a_host_that_is_closed_for_long_is_not_waited_for() -> None:
 
 
 async def test_closing_leaves_nobody_waiting() -> None:
-    made = Made(busy_s=60, batch=2)
+    made = Made(batch=2)
+    made.go.clear()
     calls = asyncio.gather(*(made.batcher.predict(each, OPTIONS) for each in frames(5)), return_exceptions=True)
-    await asyncio.sleep(0.01)
+    await made.until_served(1)
     await made.batcher.close()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         answers = await calls
     assert [type(answer) for answer in answers] == [PredictorError] * 5
 
 
 async def test_who_gets_no_turn_in_time_is_turned_away_and_leaves_nothing_behind() -> None:
     made = Made(at_once=1)
-    made.lent.card = replace(made.lent.card, limits=replace(made.lent.card.limits, timeout_s=0.05))
+    patient = made.lent.card
+    made.lent.card = replace(patient, limits=replace(patient.limits, timeout_s=0.05))
     async with made.turns.take():
         with pytest.raises(Overloaded):
             await made.batcher.predict(frame("late.png"), OPTIONS)
+    made.lent.card = patient
     assert (await made.ask(frame("next.png")))[0].labels
     assert made.predictor.asked == ["next.png"]

@@ -23,7 +23,7 @@ from bridge.turns import Turns
 from tests.unit.bridge.world import CARD
 
 MODEL = Model(
-    1, "sam", replace(CARD, task_type=SEGMENT, limits=Limits(timeout_s=0.2)), 0.5, datetime.now(UTC), fetched=True
+    1, "sam", replace(CARD, task_type=SEGMENT, limits=Limits(timeout_s=60)), 0.5, datetime.now(UTC), fetched=True
 )
 PROMPT = Prompt(np.array([[5, 5]], np.float32), np.empty((0, 2), np.float32))
 BOX = (1.0, 1.0, 5.0, 5.0)
@@ -144,8 +144,9 @@ async def test_a_look_that_failed_is_taken_again() -> None:
 
 
 async def test_a_model_that_hangs_is_a_timeout() -> None:
+    model = replace(MODEL, card=replace(MODEL.card, limits=Limits(timeout_s=0.1)))
     with pytest.raises(BridgeError) as error:
-        await interactive(FakeSegmenter(lambda: asyncio.sleep(60))).segment(MODEL, frame("a"), PROMPT)
+        await interactive(FakeSegmenter(lambda: asyncio.sleep(3600))).segment(model, frame("a"), PROMPT)
     assert error.value.code == "predict_timeout"
 
 

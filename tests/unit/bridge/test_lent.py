@@ -25,7 +25,7 @@ from bridge.observer import Observer
 from bridge.turns import Turns
 from tests.servers.paced_host import PacedHost
 
-WAIT_S = 30
+WAIT_S = 120
 
 
 def card_for(at_once: int, batch: int = 1) -> ModelCard:
@@ -80,7 +80,8 @@ async def test_a_picture_being_prepared_or_read_holds_no_turn() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 4, 16])
 async def test_callers_may_have_more_under_way_than_the_host_which_never_sees_one_too_many(at_once: int) -> None:
-    async with PacedHost(delay_s=0.02, at_once=at_once).running() as host, AtHost(card_for(at_once), host.url) as model:
+    host = PacedHost(delay_s=0.02, at_once=at_once, together=True)
+    async with host.running(), AtHost(card_for(at_once), host.url) as model:
         lent = LentPredictor(model, Turns(at_once))
         assert lent.card.limits.max_concurrency > at_once
         frames = [frame(str(side), side) for side in range(10, 10 + 4 * at_once)]
@@ -90,7 +91,8 @@ async def test_callers_may_have_more_under_way_than_the_host_which_never_sees_on
 
 
 async def test_a_host_asked_for_one_frame_a_request_sees_no_more_of_two_batches_than_it_allows() -> None:
-    async with PacedHost(delay_s=0.02, at_once=2).running() as host, AtHost(card_for(2, batch=8), host.url) as model:
+    host = PacedHost(delay_s=0.02, at_once=2, together=True)
+    async with host.running(), AtHost(card_for(2, batch=8), host.url) as model:
         lent = LentPredictor(model, Turns(2))
         batches = [[frame(str(side), side) for side in range(start, start + 8)] for start in (10, 20)]
         found = await asyncio.gather(*(lent.predict(batch, PredictOptions()) for batch in batches))

@@ -145,7 +145,7 @@ def use_fakes(monkeypatch: pytest.MonkeyPatch) -> type[FakeAdapter]:
 
 InUse = FakeAdapter
 
-OPTIONS = RunnerOptions(lease_s=30, patience_s=5, commit_s=0.005)
+OPTIONS = RunnerOptions(lease_s=300, patience_s=60, commit_s=0.005)
 
 
 @dataclass
@@ -195,7 +195,7 @@ class World:
         async with self.store.write() as connection:
             await connection.execute(sa.text(text), values)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 5) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.002)

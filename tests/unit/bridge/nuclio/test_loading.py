@@ -30,7 +30,7 @@ async def test_what_is_registered_is_downloaded_and_a_failure_is_not_repeated_at
         await here.registry.add("/models/broken")
         downloads = asyncio.create_task(Loading(here.registry).download())
         late, _ = await here.registry.add("/models/late")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (await here.registry.get(late.id)).fetched:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)

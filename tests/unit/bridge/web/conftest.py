@@ -83,7 +83,7 @@ class Api:
             form.add_field("files", io.BytesIO(data), filename=name, content_type="application/octet-stream")
         return await self.call("POST", f"/v1/tasks/{task_id}/frames{query}", expect=expect, data=form)
 
-    async def ended(self, job_id: int, timeout_s: float = 20) -> dict[str, Any]:
+    async def ended(self, job_id: int, timeout_s: float = 120) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
             while True:
                 job: dict[str, Any] = await self.call("GET", f"/v1/jobs/{job_id}")

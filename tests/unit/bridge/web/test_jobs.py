@@ -20,13 +20,15 @@ from tests.unit.bridge.web.conftest import Api
 
 
 async def running(api: Api, job_id: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await api.call("GET", f"/v1/jobs/{job_id}"))["state"] != "running":
             await asyncio.sleep(0.02)
 
 
-async def stream(api: Api, job_id: int, last: str | None = None) -> list[tuple[str, str, dict[str, Any]]]:
-    """(id, event, data) of every event until the stream ends."""
+async def stream(
+    api: Api, job_id: int, last: str | None = None, begun: asyncio.Event | None = None
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """(id, event, data) of every event until the stream ends; ``begun`` is set when the first has come."""
     found = []
     headers = {"Last-Event-ID": last} if last is not None else {}
     async with api.session.get(f"{api.server.url}/v1/jobs/{job_id}/events", headers=headers) as response:
@@ -34,7 +36,12 @@ async def stream(api: Api, job_id: int, last: str | None = None) -> list[tuple[s
             return []
         assert response.status == 200
         assert response.content_type == "text/event-stream"
-        text = (await response.read()).decode()
+        came = b""
+        async for chunk in response.content.iter_any():
+            came += chunk
+            if begun is not None and b"\nevent: " in came:
+                begun.set()
+        text = came.decode()
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "event" in fields:
@@ -166,8 +173,9 @@ async def test_events_tell_states_and_progress_until_the_end(api: Api, slow: asy
     model, task = await api.model(), await api.task(pictures=30)
     job = await api.job(task["id"], model["id"])
     await running(api, job["id"])
-    following = asyncio.create_task(stream(api, job["id"]))
-    await asyncio.sleep(0.5)
+    begun = asyncio.Event()
+    following = asyncio.create_task(stream(api, job["id"], begun=begun))
+    await begun.wait()
     slow.set()
     told = await following
     assert told[0][1] == "state"
@@ -189,7 +197,7 @@ async def test_a_quiet_stream_shows_that_it_lives(
     model, task = await api.model(), await api.task(pictures=1)
     job = await api.job(task["id"], model["id"])
     await running(api, job["id"])
-    async with api.session.get(f"{api.server.url}/v1/jobs/{job['id']}/events") as response, asyncio.timeout(5):
+    async with api.session.get(f"{api.server.url}/v1/jobs/{job['id']}/events") as response, asyncio.timeout(60):
         async for line in response.content:
             if line.startswith(b":"):
                 break
@@ -220,7 +228,7 @@ async def test_a_stream_ends_when_its_token_is_revoked(
     token, text = await tokens.create("follower", Scope.READ)
     headers = {"Authorization": f"Bearer {text}"}
     url = f"{api.server.url}/v1/jobs/{job['id']}/events"
-    async with asyncio.timeout(20), api.session.get(url, headers=headers) as response:
+    async with asyncio.timeout(60), api.session.get(url, headers=headers) as response:
         while await response.content.readline() != b"event: state\n":
             pass
         await tokens.revoke(token.id)

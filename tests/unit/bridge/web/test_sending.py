@@ -21,11 +21,11 @@ async def test_pictures_are_decoded_as_far_as_there_is_room_and_one_of_any_size_
             at_once -= pixels
 
     sizes = [40, 40, 40, 5000, 30, 30, 30, 30]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(decode(each) for each in sizes))
     assert (order, most) == (sizes, 5000)
     at_once = most = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(decode(40) for _ in range(10)))
     assert most == 80
 
@@ -37,7 +37,7 @@ async def test_who_gives_up_waiting_or_fails_leaves_the_room_to_others() -> None
         async with room.take(8):
             raise AssertionError
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with room.take(8):
             waiting = asyncio.create_task(wait())
             await asyncio.sleep(0)

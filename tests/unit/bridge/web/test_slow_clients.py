@@ -18,13 +18,34 @@ from bridge.web.errors import as_response
 from tests.unit.bridge.web.conftest import Api, picture
 
 
+class Clock:
+    """The time by which clients are slow: it stands still where the test does not let it pass."""
+
+    now = 1000.0
+    looks = 0
+
+    async def passes(self, seconds: float) -> None:
+        """... and the watch has looked at everything since; what was sent before has arrived."""
+        for step in (0.0, seconds):
+            self.now += step
+            before = self.looks
+            async with asyncio.timeout(60):
+                while self.looks < before + 2:
+                    await asyncio.sleep(0.002)
+
+
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "HEAD_S", 0.3)
-    monkeypatch.setattr(slow_clients, "KEPT_S", 30.0)
-    monkeypatch.setattr(slow_clients, "BODY_S", 0.6)
-    monkeypatch.setattr(slow_clients, "LEAST_BYTES_PER_S", 1.0)
-    monkeypatch.setattr(slow_clients, "LOOK_EVERY_S", 0.05)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made, look = Clock(), slow_clients.SlowClients.look
+
+    def counted(slow: slow_clients.SlowClients, server: web.Server) -> None:
+        look(slow, server)
+        made.looks += 1
+
+    monkeypatch.setattr(slow_clients, "_now", lambda: made.now)
+    monkeypatch.setattr(slow_clients, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(slow_clients.SlowClients, "look", counted)
+    return made
 
 
 async def connect(api: Api) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -32,7 +53,7 @@ async def connect(api: Api) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
     return await asyncio.open_connection(url.host, url.port)
 
 
-async def dropped(reader: asyncio.StreamReader, timeout_s: float = 20) -> bytes:
+async def dropped(reader: asyncio.StreamReader, timeout_s: float = 60) -> bytes:
     """What came before the server let the connection go."""
     async with asyncio.timeout(timeout_s):
         try:
@@ -42,57 +63,69 @@ async def dropped(reader: asyncio.StreamReader, timeout_s: float = 20) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "])
-async def test_a_head_without_an_end_is_not_waited_for(api: Api, sent: bytes) -> None:
+async def test_a_head_without_an_end_is_not_waited_for(api: Api, clock: Clock, sent: bytes) -> None:
     reader, writer = await connect(api)
+    waiting = asyncio.create_task(dropped(reader))
     writer.write(sent)
-    assert await dropped(reader) == b""
+    await clock.passes(29)
+    assert not waiting.done()
+    await clock.passes(2)
+    assert await waiting == b""
     writer.close()
 
 
-async def test_a_head_that_drips_is_not_waited_for(api: Api) -> None:
+async def test_a_head_that_drips_is_not_waited_for(api: Api, clock: Clock) -> None:
     reader, writer = await connect(api)
     waiting = asyncio.create_task(dropped(reader))
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-    while not waiting.done():
+    for _ in range(7):
+        assert not waiting.done()
         writer.write(b"X-A: b\r\n")
-        await asyncio.sleep(0.05)
+        await clock.passes(5)
     assert await waiting == b""
     writer.close()
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks", "/login"])
 async def test_who_hangs_up_in_the_middle_of_a_body_leaves_no_traceback(
-    api: Api, caplog: pytest.LogCaptureFixture, path: str
+    api: Api, clock: Clock, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     _, writer = await connect(api)
     kind = "application/json" if path != "/login" else "application/x-www-form-urlencoded"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n\r\n{{"
     writer.write(head.encode())
     await writer.drain()
-    await asyncio.sleep(0.1)
+    await clock.passes(0)
     writer.transport.abort()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while f'route="{path}",status="499"' not in (await api.raw("GET", "/metrics"))[1].decode():
             await asyncio.sleep(0.05)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks/1/frames?filename=a.png"])
-async def test_a_body_that_stops_is_not_waited_for_and_leaves_nothing(api: Api, path: str) -> None:
+async def test_a_body_that_stops_is_not_waited_for_and_leaves_nothing(api: Api, clock: Clock, path: str) -> None:
     await api.task()
     reader, writer = await connect(api)
     kind = "application/json" if path == "/v1/tasks" else "image/png"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
     writer.write(head.encode() + b"{")
-    await dropped(reader)
+    waiting = asyncio.create_task(dropped(reader))
+    await clock.passes(59)
+    assert not waiting.done()
+    await clock.passes(2)
+    await waiting
     writer.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while list((api.folder / "data" / "incoming").glob("*")):
             await asyncio.sleep(0.05)
     assert (await api.call("GET", "/v1/tasks/1/frames"))["frames"] == []
 
 
-async def test_a_body_that_comes_slowly_but_comes_is_taken(api: Api) -> None:
+async def test_a_body_that_comes_slowly_but_comes_is_taken(
+    api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_clients, "LEAST_BYTES_PER_S", 0.1)
     await api.task()
     body = picture(1)
     reader, writer = await connect(api)
@@ -101,20 +134,20 @@ async def test_a_body_that_comes_slowly_but_comes_is_taken(api: Api) -> None:
     step = len(body) // 8 + 1
     for start in range(0, len(body), step):
         writer.write(body[start : start + step])
-        await asyncio.sleep(0.15)
+        await clock.passes(20)
     assert (await dropped(reader)).startswith(b"HTTP/1.1 201")
     writer.close()
 
 
-async def test_a_body_that_drips_for_ever_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "LEAST_BYTES_PER_S", 1000.0)
+async def test_a_body_that_drips_for_ever_is_not_waited_for(api: Api, clock: Clock) -> None:
     reader, writer = await connect(api)
     waiting = asyncio.create_task(dropped(reader))
     head = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     writer.write(f"{head}Content-Length: 100000\r\n\r\n".encode())
-    while not waiting.done():
+    for _ in range(7):
+        assert not waiting.done()
         writer.write(b"a")
-        await asyncio.sleep(0.05)
+        await clock.passes(10)
     await waiting
     writer.close()
 
@@ -129,11 +162,11 @@ async def test_half_closed_connections_leave_nothing_behind(api: Api) -> None:
     assert await api.call("GET", "/healthz") == {"status": "ok"}
 
 
-async def test_an_answer_that_takes_long_is_waited_for(api: Api, slow: asyncio.Event) -> None:
+async def test_an_answer_that_takes_long_is_waited_for(api: Api, clock: Clock, slow: asyncio.Event) -> None:
     """It is our turn to send: such a client is not slow."""
     model = await api.model()
     asking = asyncio.create_task(api.raw("POST", f"/v1/models/{model['id']}/predict", data=picture(1), headers=PNG))
-    await asyncio.sleep(1.5)
+    await clock.passes(1000)
     assert not asking.done()
     slow.set()
     assert (await asking)[0] == 200
@@ -142,11 +175,15 @@ async def test_an_answer_that_takes_long_is_waited_for(api: Api, slow: asyncio.E
 PNG = {"Content-Type": "image/png"}
 
 
-async def test_a_connection_that_is_kept_for_nothing_is_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "KEPT_S", 0.5)
+async def test_a_connection_that_is_kept_for_nothing_is_let_go(api: Api, clock: Clock) -> None:
     reader, writer = await connect(api)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    assert (await dropped(reader)).startswith(b"HTTP/1.1 200")
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    waiting = asyncio.create_task(dropped(reader))
+    await clock.passes(74)
+    assert not waiting.done()
+    await clock.passes(2)
+    await waiting
     writer.close()
 
 
@@ -175,7 +212,6 @@ async def test_too_many_requests_at_once_are_turned_away_and_room_comes_back(mon
 
 
 async def test_logins_without_an_end_take_no_place_of_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "BODY_S", 1000.0)
     monkeypatch.setattr(slow_clients, "MOST_UNKNOWN", 2)
     monkeypatch.setattr(slow_clients, "MOST_REQUESTS", 4)
     head = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
@@ -183,7 +219,7 @@ async def test_logins_without_an_end_take_no_place_of_others(api: Api, monkeypat
     for _, writer in stuck:
         writer.write(f"{head}Content-Length: 100\r\n\r\n".encode())
     turned_away = [asyncio.create_task(reader.readuntil(b"\r\n")) for reader, _ in stuck]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(task.done() for task in turned_away) < 6:
             await asyncio.sleep(0.05)
     assert {task.result().split()[1] for task in turned_away if task.done()} == {b"503"}
@@ -201,12 +237,14 @@ async def test_whether_the_process_lives_is_answered_when_nothing_else_is(
     assert (await api.raw("GET", "/healthz"))[0] == 200
 
 
-async def test_of_too_many_connections_those_without_a_request_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "HEAD_S", 1000.0)
+async def test_of_too_many_connections_those_without_a_request_go(
+    api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(slow_clients, "MOST_CONNECTIONS", 5)
     idle = [await connect(api) for _ in range(12)]
     gone = [asyncio.create_task(dropped(reader)) for reader, _ in idle]
-    async with asyncio.timeout(20):
+    await clock.passes(1)
+    async with asyncio.timeout(60):
         while sum(task.done() for task in gone) < 7:
             await asyncio.sleep(0.05)
     assert await api.call("GET", "/healthz") == {"status": "ok"}
@@ -241,22 +279,19 @@ async def served(slow: slow_clients.SlowClients) -> AsyncIterator[tuple[web.AppR
         await runner.cleanup()
 
 
-async def test_who_takes_nothing_of_an_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "ANSWER_S", 0.6)
+async def test_who_takes_nothing_of_an_answer_is_let_go(clock: Clock) -> None:
     async with served(slow_clients.SlowClients()) as (runner, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await reader.readexactly(1000)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while runner.server is not None and runner.server.connections:
-                await asyncio.sleep(0.05)
+                await clock.passes(10)
         writer.close()
 
 
-async def test_who_takes_an_answer_slowly_has_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_takes_an_answer_slowly_has_it_whole(clock: Clock) -> None:
     """It takes longer than a kept connection may wait, and longer than one may take nothing."""
-    monkeypatch.setattr(slow_clients, "ANSWER_S", 2.0)
-    monkeypatch.setattr(slow_clients, "KEPT_S", 0.5)
     async with served(slow_clients.SlowClients()) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -264,15 +299,12 @@ async def test_who_takes_an_answer_slowly_has_it_whole(monkeypatch: pytest.Monke
         assert f"Content-Length: {len(ANSWER)}".encode() in head
         for _ in range(16):
             assert len(await reader.readexactly(len(ANSWER) // 16)) == len(ANSWER) // 16
-            await asyncio.sleep(0.2)
+            await clock.passes(20)
         writer.close()
 
 
-async def test_who_takes_little_at_a_time_is_not_taken_for_one_who_takes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_takes_little_at_a_time_is_not_taken_for_one_who_takes_nothing(clock: Clock) -> None:
     """The system's own buffer of some MB empties before it takes any more of the answer."""
-    monkeypatch.setattr(slow_clients, "ANSWER_S", 3.0)
     async with served(slow_clients.SlowClients()) as (runner, port):
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -282,6 +314,6 @@ async def test_who_takes_little_at_a_time_is_not_taken_for_one_who_takes_nothing
             await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             for _ in range(45):
                 assert await loop.sock_recv(client, 2000)
-                await asyncio.sleep(0.1)
+                await clock.passes(2)
             assert runner.server is not None
             assert runner.server.connections  # what the system holds comes in any case

@@ -152,7 +152,7 @@ async def test_a_download_is_seen_while_it_runs_and_its_failure_is_kept(api: Api
     await asyncio.sleep(0)
     assert (downloads.of(model).state, downloads.of(model).done_bytes) == ("downloading", 5)
     go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while downloads.of(model).state == "downloading":
             await asyncio.sleep(0.01)
     assert [(answer.state, answer.doing) for answer in loading] == [("loading", "comparing")]
