@@ -1,6 +1,7 @@
 # Everything runs in .venv/ here; the first call of a target installs what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Two busy thread pools on two cores starve each other; waiting threads give theirs up.
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_DISABLE_TELEMETRY ?= 1
@@ -15,7 +16,7 @@ help:
 	@echo "make serve   run the service on 127.0.0.1:8090"
 	@echo "make screenshots   draw docs/images/ anew with a real browser"
 	@echo "make soak    10 minutes of mixed traffic; SOAK_SECONDS=60 for a quick one"
-	@echo "make lock    pin the container's packages anew; make audit, make sbom: what is known of them"
+	@echo "make lock    pin the packages of container and tests anew; make audit, make sbom: what is known of them"
 	@echo "make bench   measure, and print the tables of docs/performance.md"
 
 .venv/bin/python:
@@ -25,13 +26,17 @@ help:
 
 .venv/core: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing Hubbridge ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(PIP) -c constraints.txt -e .
 	@touch $@
 
-.venv/test: .venv/core
+# The lock with its hashes is of one Python on Linux; elsewhere pip chooses. torch is apart: each machine has its build.
+.venv/test: .venv/bin/python pyproject.toml constraints.txt locks/test.txt
 	@echo "Installing what tests need (torch among it) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,transformers]'
-	@touch $@
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) or sys.platform != "linux")'; then \
+		$(PIP) --require-hashes -r locks/test.txt; \
+	else echo "locks/test.txt is for Python 3.11 on Linux: packages are not checked by hash here."; fi
+	@$(PIP) -c constraints.txt -e '.[test,transformers]'
+	@touch .venv/core $@
 
 demo: .venv/core
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
@@ -71,10 +76,13 @@ bench: .venv/test
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.e2e.browser.screenshots
-# The pinned packages of the container, with their hashes. torch is apart: each machine has its own build.
+# Pinned packages with their hashes: the container's, and those that tests run with.
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --newline lf --no-emit-index-url \
+	--no-emit-trusted-host --no-emit-find-links --upgrade
+
 lock: .venv/test
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --newline lf --no-emit-index-url \
-		--no-emit-trusted-host --no-emit-find-links --upgrade -o locks/core.txt pyproject.toml
+	$(LOCK) -o locks/core.txt pyproject.toml
+	$(LOCK) --extra test --extra transformers -c constraints.txt --unsafe-package torch -o locks/test.txt pyproject.toml
 
 audit: .venv/test
 	@$(BIN)/python locks/audit.py

@@ -20,6 +20,7 @@ from adapters.onnx_session import OnnxSession
 from adapters.openvino_session import OpenvinoSession
 from adapters.preprocess import Preprocessor
 from adapters.readers import kind_of, make_reader
+from adapters.trial_load import try_loading
 
 _FLOATS = ("float32", "float16")
 
@@ -84,8 +85,9 @@ def load_graph(card: ModelCard, folder: Path, context: Context) -> LocalModel:
 
 
 def check_graph(card: ModelCard, folder: Path) -> None:
-    """Raises Unsupported where the card's graph does not load, or is of another form; blocks."""
+    """Raises Unsupported where the card's graph does not load within bounds, or is of another form; blocks."""
     path = folder / card.settings["weights"]
+    try_loading(path)
     preprocessor, kind = _preprocessor(folder), kind_of(card)
     session: Session = OpenvinoSession(path) if path.suffix == ".xml" else OnnxSession(path)
     try:

@@ -205,10 +205,13 @@ class LocalPredictor(Closing, Generic[P, R]):
 
 def translate_engine_error(error: Exception, batch: int) -> PredictorError:
     """Our form of what an inference engine raised on a batch: OutOfMemory where it says so, else PredictorError."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return OutOfMemory(f"A batch of {batch} does not fit into memory.", hint="Use smaller batches.")
     return PredictorError(f"The model failed on a batch of {batch}: {first_line(error)}.")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def first_line(error: BaseException) -> str:

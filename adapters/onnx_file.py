@@ -25,6 +25,7 @@ from adapters.onnx_layouts import LAYOUTS, Output, listed
 from adapters.onnx_layouts.spec import Spec, without_batch
 from adapters.preprocess import Tensor
 from adapters.references import LocalFile
+from adapters.trial_load import try_loading
 
 _ENGINES = {".onnx": ONNXRUNTIME, ".xml": OPENVINO}
 _FLOATS = ("float32", "float16", "float64")
@@ -55,6 +56,8 @@ def describe_file(reference: LocalFile, context: Context) -> ModelCard:
     if not path.is_file():
         raise ModelNotFound(f"There is no file {reference.path}.", hint="Give the path of an .onnx or .xml file.")
     engine = _engine(path, context.engine)
+    check_model_file(path)
+    try_loading(path)
     session = _session(path)
     beside, description = _described(path, session)
     session.close()

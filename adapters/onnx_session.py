@@ -24,6 +24,7 @@ _TYPES = {
     "tensor(int64)": "int64",
 }
 _PROVIDERS = {"CUDAExecutionProvider": "cuda", "CPUExecutionProvider": CPU}  # the first that is there; a CPU always is
+MOST_FOLDED = 2**28  # bytes of one constant that is computed while a graph is loaded; above, with each run
 
 
 class OnnxSession:
@@ -63,6 +64,7 @@ def _load(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     # Threads that spin while they wait take the processor from those that decode: on two cores, twice the time a frame.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(MOST_FOLDED))
     options.log_severity_level = 3  # errors only: its warnings speak to those who export models
     available = onnxruntime.get_available_providers()
     try:
