@@ -13,7 +13,8 @@ from adapters.promptable import Prompt, Segment
 from bridge.domain import Shape
 from bridge.errors import InvalidRequest
 from bridge.label_studio.config import Control, ImageTag, LabelConfig
-from bridge.masks import mask_from_crop
+from bridge.label_studio.regions import Size
+from bridge.masks import mask_from_crop, mask_to_polygons
 
 MOST_CLICKS = 1000
 _HINT = 'Draw with a smart tool: KeyPointLabels or RectangleLabels with smart="true".'
@@ -107,9 +108,12 @@ def answer_config(config: LabelConfig, clicks: Clicks) -> tuple[LabelConfig, str
     return replace(config, controls=tuple(named or able[:1])), label
 
 
-def as_shape(found: Segment | None, label: str, width: int, height: int) -> list[Shape]:
-    """One mask, or nothing."""
+def as_shape(found: Segment | None, label: str, size: Size, config: LabelConfig) -> list[Shape]:
+    """One mask, or nothing. Where no brush takes it, the outline of its largest part: each outline is a region of its
+    own in Label Studio, and a click means one object."""
     if found is None:
         return []
-    mask = mask_from_crop(found.left, found.top, found.bits.astype(np.uint8), width, height)
-    return [Shape(label, "mask", rle=mask.counts, score=found.score)]
+    mask = mask_from_crop(found.left, found.top, found.bits.astype(np.uint8), *size)
+    if any(control.shape == "mask" and label in control.labels for control in config.controls):
+        return [Shape(label, "mask", rle=mask.counts, score=found.score)]
+    return [Shape(label, "polygon", tuple(outline), score=found.score) for outline in mask_to_polygons(mask)[:1]]

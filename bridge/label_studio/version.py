@@ -57,8 +57,3 @@ def version_of(
     digest = hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()[:6]
     revision = _UNSAFE.sub("", model.card.revision)[:_REVISION_LETTERS]
     return f"{stem_of(name)}{revision or 'none'}-t{threshold:g}-{digest}"
-
-
-def failed(version: str) -> str:
-    """Of a task whose image could not be had: another version, so that Label Studio asks for it again."""
-    return f"{version}-failed"

@@ -9,10 +9,11 @@ from typing import Any
 from adapters.base import Detections
 from bridge.domain import Shape, StoredFrame, Task
 from bridge.label_studio.regions import prediction
-from bridge.label_studio.version import failed
 from bridge.ml_backend.plan import Plan
 from bridge.refine import refine
 from bridge.remotes.label_studio.frames import place_of
+
+Answer = dict[str, Any] | list[dict[str, Any]]  # of one task: a prediction, or a list of as many as there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class Found:
 
 def predictions(
     plan: Plan, task: Task, asked: Sequence[int], frames: Iterable[StoredFrame], found: Mapping[int, Found]
-) -> list[dict[str, Any]]:
+) -> list[Answer]:
     """One for each task that was asked for, in that order; blocks, so call it in a thread.
 
     A task whose image could not be had is answered, too, for Label Studio refuses an answer that leaves one out: with
-    no region, under a version of its own, so that it is asked for again.
+    a list of no predictions, of which it stores nothing, so that it asks for the task again.
     """
     refinement = plan.refinement(task)
     shown: dict[int, dict[str, tuple[Sequence[Shape], tuple[int, int]]]] = {number: {} for number in asked}
@@ -42,9 +43,8 @@ def predictions(
         else:
             shapes = refine(got.detections, refinement, got.size)
             shown[place.task_id][place.image] = (shapes, got.size)
-    answers = []
+    answers: list[Answer] = []
     for number in asked:
         lacks = number in broken or not shown[number]
-        version = failed(plan.version) if lacks else plan.version
-        answers.append(prediction({} if lacks else shown[number], plan.config, version, f"task {number}"))
+        answers.append([] if lacks else prediction(shown[number], plan.config, plan.version, f"task {number}"))
     return answers

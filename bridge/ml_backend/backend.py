@@ -24,7 +24,7 @@ from bridge.jobs import Jobs
 from bridge.label_studio.clicks import answer_config, as_shape, read_clicks
 from bridge.label_studio.config import LabelConfig, read_config
 from bridge.label_studio.regions import prediction
-from bridge.ml_backend.answers import Found, predictions
+from bridge.ml_backend.answers import Answer, Found, predictions
 from bridge.ml_backend.plan import Plan, make_plan
 from bridge.ml_backend.projects import Projects
 from bridge.ml_backend.requests import Predict, Setup
@@ -80,8 +80,11 @@ class Backend:
             known = await rows.list_backends(connection)
         return list(dict.fromkeys(each.model_version for each in known if each.name == name))
 
-    async def predict(self, name: str, asked: Predict) -> list[dict[str, Any]]:
-        """One prediction for each task, in order. Raises BridgeError; Label Studio then stores nothing."""
+    async def predict(self, name: str, asked: Predict) -> list[Answer]:
+        """One answer for each task, in order. Raises BridgeError; Label Studio then stores nothing.
+
+        A model that takes clicks finds nothing by itself: it is asked whenever a task is opened for smart tools.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.answer_within_s
         named = await self.find(name)
@@ -96,11 +99,8 @@ class Backend:
         await self._note(task, plan, xml)
         plan.check()
         if plan.by_hand:
-            raise InvalidRequest(
-                f"{name} answers clicks and boxes of smart tools, and annotates no images by itself.",
-                hint="Turn on interactive preannotations, and draw with a smart tool.",
-                code="wrong_kind_of_model",
-            )
+            await self.retrievals.note(task, plan, "It answers smart tools, and annotates no images by itself.")
+            return [[] for _ in asked.tasks]
         try:
             return await self._in_time(plan, task, asked, deadline)
         except BridgeError as error:
@@ -128,7 +128,7 @@ class Backend:
         async with self.store.write() as connection:
             await rows.touch_backend(connection, task_id, name, f"Refused: {error.message} {error.hint}".strip())
 
-    async def _in_time(self, plan: Plan, task: Task, asked: Predict, deadline: float) -> list[dict[str, Any]]:
+    async def _in_time(self, plan: Plan, task: Task, asked: Predict, deadline: float) -> list[Answer]:
         """The answer, unless one of the tasks is being answered, or written by a job, already."""
         numbers = list(dict.fromkeys(each.id for each in asked.tasks))
         frames = {number: row for each in asked.tasks for number, row in _rows(task, each.model_dump(), plan.config)}
@@ -150,8 +150,8 @@ class Backend:
                 raise InvalidRequest(f"No image could be had: {reason}", code="no_images")
             order = [each.id for each in asked.tasks]
             answers = await asyncio.to_thread(predictions, plan, task, order, frames.values(), found)
-            answered = [n for n, each in zip(order, answers, strict=True) if each["model_version"] == plan.version]
-            await self.retrievals.note(task, plan, f"{len(order)} tasks answered.")
+            answered = [n for n, each in zip(order, answers, strict=True) if each]
+            await self.retrievals.note(task, plan, _outcome(len(order), len(answered), found))
         finally:
             if claimed:
                 self._release(task, plan, numbers, answered)
@@ -244,8 +244,9 @@ class Backend:
         except PredictorError as error:
             raise from_predictor(error) from error
         found = await self.interactive.segment(plan.model, frame, clicks.prompt(frame.width, frame.height))
-        shapes = await asyncio.to_thread(as_shape, found, label, frame.width, frame.height)
-        shown = {clicks.image.name: (shapes, (frame.width, frame.height))}
+        size = (frame.width, frame.height)
+        shapes = await asyncio.to_thread(as_shape, found, label, size, config)
+        shown = {clicks.image.name: (shapes, size)}
         return await asyncio.to_thread(prediction, shown, config, plan.version, f"click {uuid4()}")
 
     async def find(self, name: str) -> Named:
@@ -296,6 +297,14 @@ class Backend:
             left_out=list(plan.config.left_out),
             accept=f"hubbridge label-studio labels {plan.name} --task {task.id}",
         )
+
+
+def _outcome(asked: int, answered: int, found: Mapping[int, Found]) -> str:
+    """For people to see: how many tasks were answered, and why others were not."""
+    if answered == asked:
+        return f"{asked} tasks answered."
+    reason = next((each.error for each in found.values() if each.error), "they name no image.")
+    return f"{answered} of {asked} tasks answered; of the others an image could not be had, for example: {reason}"
 
 
 def _rows(task: Task, told: Mapping[str, Any], config: LabelConfig) -> list[tuple[int, StoredFrame]]:

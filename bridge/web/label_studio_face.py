@@ -116,7 +116,7 @@ async def predict(request: web.Request) -> web.Response:
     asked = await _read_predict(request)
     state = request.app[STATE]
     results = await state.service.ml_backend.predict(request.match_info["name"], asked)
-    state.metrics.frames.labels("prediction").inc(len(results))
+    state.metrics.frames.labels("prediction").inc(sum(map(bool, results)))
     body = await asyncio.to_thread(_packed, {"results": results})
     return web.Response(body=body, content_type="application/json")
 

@@ -218,7 +218,9 @@ class LabelStudioServer(Loopback):
         results = answer.json()["results"]
         if len(results) != len(tasks):
             return  # nothing is stored, and nothing said
-        self._store(project, [{"task": task["id"], **each} for task, each in zip(tasks, results, strict=True)])
+        listed = [each if isinstance(each, list) else [each] for each in results]
+        items = [{"task": task["id"], **each} for task, some in zip(tasks, listed, strict=True) for each in some]
+        self._store(project, items)
 
     def _store(self, project: Project, items: list[dict[str, Any]]) -> None:
         """All or nothing."""
