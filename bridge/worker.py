@@ -57,6 +57,10 @@ class Worker:
                     if error.message != self._problem:
                         log.warning("jobs cannot be claimed", error=error.message)
                     self._problem = error.message
+                except Exception as error:  # a defect, too, must not end the claiming of jobs for good
+                    if str(error) != self._problem:
+                        log.exception("jobs cannot be claimed")
+                    self._problem = str(error) or type(error).__name__
                 try:
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()

@@ -21,7 +21,7 @@ def backup(
 ) -> None:
     """Save database and uploaded frames as one file, also while a server runs. Models are downloaded again."""
     from bridge.backup import write_backup  # noqa: PLC0415
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.cli.output import count, print_json, say  # noqa: PLC0415
     from bridge.restore import finish_restore  # noqa: PLC0415
 
     settings = context.ensure_object(Invocation).settings()
@@ -30,9 +30,9 @@ def backup(
     if json:
         print_json({"backup": asdict(summary), "file": out})
         return
-    say(f"Wrote {out}: the database and {summary.files} files of frames, {summary.bytes / 2**20:.1f} MB.")
+    say(f"Wrote {out}: the database and {count(summary.files, 'frame file')}, {summary.bytes / 2**20:.1f} MB.")
     if summary.elsewhere:
-        say(f"{summary.elsewhere} frames are files elsewhere on this machine, and not in it.", "yellow")
+        say(f"Not in it, as they lie elsewhere on this machine: {count(summary.elsewhere, 'frame')}.", "yellow")
     if not summary.key:
         say("The key of stored tokens is not in it: keep secret.key (or HUBBRIDGE_SECRETS__KEY) elsewhere.", "yellow")
 
@@ -43,7 +43,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Put a backup in place of the data folder's contents, which are moved aside. Nothing else may use it."""
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.cli.output import count, print_json, say  # noqa: PLC0415
     from bridge.restore import restore_backup  # noqa: PLC0415
 
     settings = context.ensure_object(Invocation).settings()
@@ -51,7 +51,7 @@ def restore(
     if json:
         print_json({"restored": asdict(summary), "moved_aside": aside})
         return
-    say(f"Restored {summary.files} files of frames and the database into {settings.storage.folder}.")
+    say(f"Restored {count(summary.files, 'frame file')} and the database into {settings.storage.folder}.")
     if aside is not None:
         say(f"What was there lies in {aside}.")
     say("Tokens that were revoked since the backup work again; check `hubbridge token list`. Then: hubbridge doctor")

@@ -98,10 +98,10 @@ def remove(
 @app.command("rotate")
 def rotate(context: typer.Context, json: Json = False) -> None:
     """Encrypt every stored secret anew, with the first of the keys; then the others can be dropped."""
-    from bridge.cli.output import print_json, say  # noqa: PLC0415
+    from bridge.cli.output import count, print_json, say  # noqa: PLC0415
 
-    count = run(context, lambda service: service.registry.rotate_secrets())
+    rotated = run(context, lambda service: service.registry.rotate_secrets())
     if json:
-        print_json({"rotated": count})
+        print_json({"rotated": rotated})
     else:
-        say(f"Encrypted {count} secrets with the first key.")
+        say(f"Encrypted {count(rotated, 'secret')} with the first key.")

@@ -19,7 +19,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check database, ledger, files, stored tokens and disk. Exit code 1 where something is wrong."""
-    from bridge.cli.output import print_json, say, table  # noqa: PLC0415
+    from bridge.cli.output import count, print_json, say, table  # noqa: PLC0415
 
     async def work(service: App) -> list[Finding]:
         from bridge.doctor import examine  # noqa: PLC0415
@@ -34,7 +34,10 @@ def doctor(
         table(("check", "", "found"), [(each.check, _word(each), each.message) for each in found])
         if any(each.can_mend for each in wrong):
             say("Mend what can be mended: hubbridge doctor --fix")
-        say("Everything is well." if not wrong else f"{len(wrong)} things are wrong.", "green" if not wrong else "red")
+        if wrong:
+            say(f"{count(len(wrong), 'check')} found something wrong.", "red")
+        else:
+            say("Everything is well.", "green")
     if wrong:
         raise typer.Exit(FAILED)
 

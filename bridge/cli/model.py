@@ -26,7 +26,6 @@ Engine = Annotated[
     typer.Option(help="What runs it here: auto, onnxruntime, transformers or openvino. Default: the setting."),
 ]
 
-
 app.command("catalogue")(catalogue)
 app.command("cascade")(cascade)
 

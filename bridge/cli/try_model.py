@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from adapters.base import ModelCard, PredictOptions
+from adapters.base import ModelCard, PredictOptions, Predictor
 from adapters.cards import RunsOn
 from adapters.errors import BadFrame, PredictorError
 from adapters.frame import Frame
@@ -60,34 +60,39 @@ async def try_model(
     trial = Trial(model, model.threshold if threshold is None else threshold)
     options = PredictOptions(trial.threshold, prompts_from_json(prompts))
     with tempfile.TemporaryDirectory() as unpacked, DownloadBar() as bar:
-        frames = [Frame("grey", 640, 480, pixels=np.full((480, 640, 3), 128, np.uint8))]
+        rows: Sequence[NewFrame] | None = None
         if images:
             collected = collect(images, extract_to=Path(unpacked), limits=service.tasks.limits)
             trial.failures += [rejected.reason for rejected in collected.rejected]
-            frames = await _frames(collected.frames[:ENOUGH], trial)
+            rows = collected.frames[:ENOUGH]
         started = time.perf_counter()
         async with service.registry.predictor(model, bar) as predictor:
             trial.load_s = time.perf_counter() - started
             trial.device, trial.pace = predictor.card.settings.get("device", ""), _pace(predictor.card)
             trial.precision = predictor.card.settings.get("precision", "")
             trial.engine, trial.choice = predictor.card.engine, _choice(predictor.card)
-            for frame in frames:
-                started = time.perf_counter()
-                try:
-                    (found,) = await predictor.predict([frame], options)
-                except BadFrame as error:
-                    trial.failures.append(error.message)
-                    continue
-                except PredictorError as error:
-                    raise from_predictor(error) from error
-                taken = time.perf_counter() - started
-                if trial.first_s:
-                    trial.later_s.append(taken)
-                else:
-                    trial.first_s = taken
-                rows = zip(found.label_ids.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-                trial.found.append((frame.id, [(found.labels[i], score, box) for i, score, box in rows]))
+            async with aclosing(_frames(rows, trial)) as frames:
+                async for frame in frames:
+                    await _try_frame(predictor, frame, options, trial)
     return trial
+
+
+async def _try_frame(predictor: Predictor, frame: Frame, options: PredictOptions, trial: Trial) -> None:
+    started = time.perf_counter()
+    try:
+        (found,) = await predictor.predict([frame], options)
+    except BadFrame as error:
+        trial.failures.append(error.message)
+        return
+    except PredictorError as error:
+        raise from_predictor(error) from error
+    taken = time.perf_counter() - started
+    if trial.first_s:
+        trial.later_s.append(taken)
+    else:
+        trial.first_s = taken
+    rows = zip(found.label_ids.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    trial.found.append((frame.id, [(found.labels[i], score, box) for i, score, box in rows]))
 
 
 def _pace(card: ModelCard) -> str:
@@ -153,17 +158,21 @@ def show_trial(trial: Trial, *, as_json: bool) -> None:
         console().print(failure, style="red", markup=False)
 
 
-async def _frames(found: Sequence[NewFrame], trial: Trial) -> list[Frame]:
-    """Their pictures; what cannot be had is among the trial's failures."""
+async def _frames(found: Sequence[NewFrame] | None, trial: Trial) -> AsyncGenerator[Frame, None]:
+    """Their pictures, one after the other, so that few are in memory; a grey one where none are given.
+
+    What cannot be read is among the trial's failures.
+    """
+    if found is None:
+        yield Frame("grey", 640, 480, pixels=np.full((480, 640, 3), 128, np.uint8))
+        return
     rows = [
         StoredFrame(0, number, frame.name, frame.path, frame.width, frame.height, video_pts=frame.video_pts)
         for number, frame in enumerate(found)
     ]
-    frames: list[Frame] = []
     async with aclosing(pictures(LocalFrames(), rows)) as given:
         async for _, frame in given:
             if isinstance(frame, Frame):
-                frames.append(frame)
+                yield frame
             else:
                 trial.failures.append(frame.message)
-    return frames

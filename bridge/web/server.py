@@ -41,7 +41,6 @@ ANNOUNCE_EVERY_S = 2.0
 MAX_LINE = 2**18  # bytes of a request's first line: a polygon or prompts in a query are long
 LINGER_S = 2.0  # for the rest of a body that was refused, so that the client reads the refusal
 
-
 SLOW = web.AppKey("slow", SlowClients)
 
 
@@ -116,8 +115,9 @@ async def serving(settings: Settings, *, host: str | None = None, port: int | No
             state.closing.set()  # event streams end
             for task in background:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            for outcome in await asyncio.gather(*background, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    log.error("a background task had failed", exc_info=outcome)
             await runner.cleanup()
 
 

@@ -60,7 +60,7 @@ async def _look(
         picture = await asyncio.to_thread(crop, frame, view)
         async with call.service.registry.batcher(model) as batcher:
             found = await batcher.predict(picture, options)
-        found = within(moved(found, view, frame.width, frame.height), query.roi, frame.width, frame.height)
+        found = await asyncio.to_thread(_placed, found, view, query.roi, frame)
     except PredictorError as error:
         raise from_predictor(error) from error
     call.state.metrics.frames.labels("prediction").inc()
@@ -77,6 +77,11 @@ def _view(frame: Frame, roi: Region | None) -> View:
             code="empty_region",
         )
     return view
+
+
+def _placed(found: Detections, view: View, roi: Region | None, frame: Frame) -> Detections:
+    """In the pixels of the whole image, without those outside of the region. Masks take long."""
+    return within(moved(found, view, frame.width, frame.height), roi, frame.width, frame.height)
 
 
 def _own_shapes(found: Detections, masks_as_polygons: bool) -> list[Shape]:

@@ -49,11 +49,12 @@ class FakeJobs:
     ran: list[int] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     pages_that_fail: int = 0
+    problem: Exception = field(default_factory=lambda: Overloaded("The database did not answer."))
 
     async def page(self, *, state: JobState, most: int) -> list[Job]:
         if self.pages_that_fail:
             self.pages_that_fail -= 1
-            raise Overloaded("The database did not answer.")
+            raise self.problem
         return [job for job in self.jobs.values() if job.state is state][:most]
 
     async def get(self, job_id: int) -> Job:
@@ -156,9 +157,10 @@ async def test_a_job_that_fails_does_not_end_the_worker(start: Start, error: Exc
     assert worker.alive
 
 
-async def test_a_database_that_does_not_answer_is_asked_again(start: Start) -> None:
+@pytest.mark.parametrize("problem", [Overloaded("The database did not answer."), RuntimeError("a defect")])
+async def test_a_look_for_jobs_that_fails_is_made_again(start: Start, problem: Exception) -> None:
     jobs = jobs_of(nothing)
-    jobs.pages_that_fail = 3
+    jobs.pages_that_fail, jobs.problem = 3, problem
     start(Worker(jobs, 1))  # type: ignore[arg-type]
     await until(lambda: jobs.ran == [1])
 

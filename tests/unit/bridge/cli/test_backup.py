@@ -13,7 +13,7 @@ def test_saved_restored_and_well(run: Terminal) -> None:
     said = run("backup", saved)
     assert said.code == 0
     assert "key of stored tokens is not in it" in said.out
-    assert "4 frames are files elsewhere" in said.out
+    assert "elsewhere on this machine: 4 frames." in said.out
     assert run("backup", saved).code == 1
     restored = run("restore", saved)
     assert restored.code == 0
