@@ -55,7 +55,7 @@ class ServerProcess:
         return self._reap()
 
     def _reap(self) -> int:
-        code = self.process.wait(20)
+        code = self.process.wait(120)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
@@ -77,13 +77,13 @@ class ServerProcess:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=300) as response:
                 text = response.read().decode()
                 return json.loads(text) if response.headers.get_content_type() == "application/json" else text
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.code} {error.read().decode()}") from error
 
-    def wait_for(self, job_id: int, states: tuple[str, ...], timeout_s: float = 60) -> Any:
+    def wait_for(self, job_id: int, states: tuple[str, ...], timeout_s: float = 300) -> Any:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             job = self.call("GET", f"/v1/jobs/{job_id}")

@@ -47,7 +47,7 @@ class SlowHost(InferenceServer):
 def command(server: ServerProcess, *arguments: object) -> dict[str, Any]:
     """What a command that went well says as JSON."""
     line = [sys.executable, "-c", "from bridge.cli import main; main()", *map(str, arguments), "--json"]
-    done = subprocess.run(line, env=server.environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(line, env=server.environment, capture_output=True, text=True, check=False, timeout=600)
     assert "Traceback" not in done.stderr, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -59,7 +59,7 @@ def wrong(server: ServerProcess) -> set[str]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -62,12 +62,12 @@ def test_no_request_makes_the_service_fail_or_answer_other_than_described(
         command = [
             *("nice", "-n", "19", tool, "run", f"{server.url}/v1/openapi.json"),
             *("--max-time", str(SECONDS), "--seed", "1", "--no-color", "--warnings", "off"),
-            *("--exclude-checks", LEFT_OUT, "--request-timeout", "20"),
+            *("--exclude-checks", LEFT_OUT, "--request-timeout", "120"),
         ]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=SECONDS * 3)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=SECONDS * 12)
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
         assert server.call("GET", "/readyz")["status"] == "ready"
-        with urlopen(f"{server.url}/metrics", timeout=30) as answer:
+        with urlopen(f"{server.url}/metrics", timeout=120) as answer:
             reached = set(re.findall(r'requests_total{method="(\w+)",route="([^"]+)"', answer.read().decode()))
         assert not {(route.method, route.path) for route in ROUTES} - reached, "nobody asked for these"
         log = (tmp_path / "server.log").read_text()

@@ -35,7 +35,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 30_000  # for whatever a slow machine does
+PATIENCE_MS = 120_000  # for whatever a slow machine does
 
 
 def need(there: object, what: str) -> None:

@@ -125,3 +125,13 @@ def test_a_wrong_annotation_file_and_a_later_job(site: Site, tmp_path: Path) -> 
     page.get_by_role("button", name="Remove").click()
     page.locator("#confirm").get_by_role("button", name="Remove").click()
     site.expect(".toast.bad").to_contain_text("used this model")
+
+
+def test_what_needs_the_pages_module_cannot_be_pressed_before_it_is_there(site: Site) -> None:
+    """A click that nobody hears is lost, and its user waits for nothing."""
+    task, _ = add_street(site.server)
+    site.expected.append("annotate.js")
+    site.page.route("**/annotate.js", lambda route: route.abort())
+    site.goto(f"/tasks/{task}/annotate")
+    for name in ("Preview", "Annotate", "Try three frames"):
+        assert site.page.get_by_role("button", name=name, exact=True).is_disabled()

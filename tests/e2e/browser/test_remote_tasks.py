@@ -67,7 +67,7 @@ def annotate(site: Site) -> None:
     page = site.page
     site.at(r"/tasks/1$")
     page.get_by_role("link", name="Automatic annotation").click()
-    page.get_by_role("button", name="Try three frames").click()
+    page.get_by_role("button", name="Try three frames").click()  # it waits for the page's module
     site.expect("#preview-body figure").to_have_count(3, timeout=120_000)  # the model is loaded first
     page.get_by_role("button", name="Annotate", exact=True).click()
     site.at(r"/jobs/1$")

@@ -164,7 +164,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(KINDS)), json_like(WORDS), st.integers(1, 2))
 def test_any_answer_is_detections_or_a_predictor_error(kind: str, answer: Any, count: int) -> None:
     card = ModelCard(

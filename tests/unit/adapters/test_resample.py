@@ -23,7 +23,7 @@ def by_pillow(pixels: Any, height: int, width: int, filter_: int) -> Any:
 
 
 @built
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(old=st.tuples(side, side), new=st.tuples(side, side), filter_=st.sampled_from([2, 3]), seed=st.integers(0, 99))
 def test_every_size_is_pillows_to_the_bit(old: tuple[int, int], new: tuple[int, int], filter_: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (*old, 3), np.uint8)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.domain import Shape, Source, StoredFrame, TaskLabel
@@ -224,7 +224,7 @@ KEYS = [
         st.text(st.sampled_from("0123456789.,;- einaf"), max_size=8),
     ),
 )  # fmt: skip
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(max_examples=100)
 def test_any_shape_is_read_or_refused(tmp_path: Path, tag: str, attributes: dict[str, str]) -> None:
     body = f"<{tag} " + " ".join(f'{key}="{value}"' for key, value in attributes.items()) + "/>"
     with contextlib.suppress(InvalidRequest):

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import formats
@@ -54,7 +54,7 @@ def damaged(files: dict[str, bytes], chance: random.Random) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_read_or_refused(tmp_path: Path, name: str, seed: int) -> None:
     found = formats.find(name)

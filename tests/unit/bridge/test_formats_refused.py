@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import formats
@@ -386,7 +386,7 @@ LS_TYPES = st.sampled_from(["rectanglelabels", "brushlabels", "polygonlabels", "
 
 
 @given(st.dictionaries(st.sampled_from(DM_KEYS), VALUES), DM_TYPES, VALUES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(max_examples=100)
 def test_any_datumaro_annotation_is_read_or_refused(tmp_path: Path, entry: Any, kind: str, items: Any) -> None:
     for files in (dm({"type": kind, **entry}), dm(items=items), dm(categories=items)):
         (tmp_path / "in.json").write_bytes(bytes(str(files["annotations/train.json"]), "utf-8"))
@@ -396,7 +396,7 @@ def test_any_datumaro_annotation_is_read_or_refused(tmp_path: Path, entry: Any, 
 
 
 @given(st.dictionaries(st.sampled_from(LS_KEYS), VALUES), LS_TYPES, st.dictionaries(st.text(max_size=8), VALUES))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(max_examples=100)
 def test_any_label_studio_region_is_read_or_refused(tmp_path: Path, region: Any, kind: str, value: Any) -> None:
     for data in (ls(region), ls({"type": kind}, value), region):
         (tmp_path / "in.json").write_text(json.dumps(data))
@@ -406,7 +406,7 @@ def test_any_label_studio_region_is_read_or_refused(tmp_path: Path, region: Any,
 
 
 @given(st.text(st.sampled_from("0123456789.,- \nenaif"), max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(max_examples=50)
 def test_any_mot_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "gt.txt").write_text(text)
     with contextlib.suppress(InvalidRequest):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -208,7 +208,7 @@ def test_a_zip_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, monkey
     assert refused.value.code == "disk_full"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_zip_with_any_byte_changed_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     raw = bytearray(make_zip(tmp_path / "a.zip", {"a.png": picture(), "b/c.png": picture()}).read_bytes())

@@ -60,7 +60,7 @@ def merge(picture: NDArray[np.int32], tiling: Tiling, labels: Sequence[int]) -> 
     return put_together(parts, views, region, (width, height)), len(views)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_object_comes_once_and_whole_wherever_the_seams_are(data: st.DataObject) -> None:
     """Objects of 8 pixels up to more than a tile, at least 12 apart, in tiles with and without overlap."""

@@ -74,7 +74,7 @@ def test_tiles_too_small_or_too_much_alike_are_refused(values: dict[str, object]
         Tiling.model_validate(values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     size=SIZES,
     tile=st.tuples(st.integers(32, 900), st.integers(32, 900)),
@@ -147,7 +147,7 @@ def seen(view: View) -> Detections:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=SIZES, place=st.tuples(*[st.floats(0, 0.9)] * 2), part=st.tuples(*[st.floats(0.05, 1)] * 2))
 def test_what_is_found_in_a_region_comes_back_exactly(
     size: tuple[int, int], place: tuple[float, float], part: tuple[float, float]

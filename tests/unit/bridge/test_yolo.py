@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -231,7 +231,7 @@ def test_what_is_no_yolo_is_refused(tmp_path: Path) -> None:
 
 @given(st.text(st.sampled_from("0123456789.- \nenaif")))
 @example("0 1e999 0 0 0")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(max_examples=50)
 def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     with contextlib.suppress(InvalidRequest):
         for image in read_yolo(folder(tmp_path, text)).images:

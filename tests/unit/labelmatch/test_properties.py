@@ -20,7 +20,7 @@ NAMES = st.one_of(
 LISTS = st.lists(NAMES, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LISTS, LISTS, st.sampled_from([0.0, 0.3, 0.5, 0.9]))
 @example(["\u0130"], ["i\u0307"], 0.0)
 @example(["/"], ["//"], 0.0)
@@ -38,7 +38,7 @@ def test_totality(model: list[str], task: list[str], min_score: float) -> None:
         assert [one.accepted for one in mine[1:]] == [False] * len(mine[1:])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LISTS, LISTS, st.randoms(use_true_random=False))
 def test_order_does_not_change_the_answer(model: list[str], task: list[str], shuffler: random.Random) -> None:
     mixed_model, mixed_task = shuffler.sample(model, len(model)), shuffler.sample(task, len(task))
@@ -48,7 +48,7 @@ def test_order_does_not_change_the_answer(model: list[str], task: list[str], shu
         assert [s for s in one if s.model_label == name] == [s for s in other if s.model_label == name]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LISTS)
 def test_identity(names: list[str]) -> None:
     best = {one.model_label: one for one in reversed(suggest(names, names))}
@@ -56,14 +56,14 @@ def test_identity(names: list[str]) -> None:
     assert all(one.task_label == name and one.tier == "exact" and one.accepted for name, one in best.items())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(LISTS, LISTS)
 def test_a_higher_threshold_only_takes_away(model: list[str], task: list[str]) -> None:
     low = [one for one in suggest(model, task, min_score=0.4) if one.score >= 0.8]
     assert suggest(model, task, min_score=0.8) == low
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=300))
 def test_parsing_never_fails(name: str) -> None:
     parsed = parse(name)

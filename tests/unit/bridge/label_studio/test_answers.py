@@ -58,7 +58,7 @@ def detections(draw: st.DrawFn) -> Detections:
 outcomes = st.one_of(st.builds(lambda found: Found(SIZE, found), detections()), st.just(Found(error="lost")), st.none())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(1, 5), st.sets(st.sampled_from(["front", "side"]))), max_size=5), st.data())
 def test_one_answer_for_each_task_in_order(wanted: list[tuple[int, set[str]]], data: st.DataObject) -> None:
     held = dict(wanted)

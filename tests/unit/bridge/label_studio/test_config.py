@@ -95,7 +95,7 @@ def configs(draw: st.DrawFn) -> str:
     return f"<View>{image}{''.join(parts)}</View>" + draw(st.sampled_from(["", "", "<x/>", "&amp;"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(configs(), st.text(max_size=60)))
 def test_any_config_is_read_or_refused(xml: str) -> None:
     try:

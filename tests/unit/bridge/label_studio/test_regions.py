@@ -219,7 +219,7 @@ shapes = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(shapes, max_size=6))
 def test_whatever_a_model_finds_label_studio_can_draw(found: list[Shape]) -> None:
     config = read_config(EVERYTHING)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.errors import BadOutput, PredictorError
@@ -51,7 +51,6 @@ CALLS: dict[str, Callable[[LabelStudio], Any]] = {
     "/api/predictions/": lambda studio: studio.predictions(7, [1]),
     "/api/ml/": lambda studio: studio.backends(7),
 }
-QUIETLY: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
 class Scripted(Loopback):
@@ -81,7 +80,7 @@ async def asked(server: Scripted, path: str) -> Any:
         await studio.close()
 
 
-@settings(max_examples=300, **QUIETLY)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(ANSWERS)), VALUES, st.integers(0, 2**32))
 def test_any_answer_is_read_or_refused(scripted: Scripted, path: str, value: Any, seed: int) -> None:
     right = dict(ANSWERS)
@@ -93,7 +92,7 @@ def test_any_answer_is_read_or_refused(scripted: Scripted, path: str, value: Any
         json.dumps(repr(asyncio.run(asked(scripted, path))), ensure_ascii=False).encode()
 
 
-@settings(max_examples=60, **QUIETLY)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(ANSWERS)), st.binary(max_size=40) | st.integers(1, 400))
 def test_what_is_no_json_is_refused(scripted: Scripted, path: str, wrong: bytes | int) -> None:
     right = {each: json.dumps(answer).encode() for each, answer in ANSWERS.items()}
@@ -171,7 +170,7 @@ def test_a_job_on_any_project_ends_with_a_reason(tmp_path: Path, monkeypatch: py
         context = quick(tmp_path, studio, monkeypatch)
         house = runner.run(context.__aenter__())
 
-        @settings(max_examples=25, **QUIETLY)
+        @settings(max_examples=25)
         @given(VALUES, st.integers(0, 2**32))
         def examples(value: Any, seed: int) -> None:
             runner.run(annotate(house, studio, value, seed))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -177,7 +177,7 @@ KEYS = ("pos_points", "neg_points", "obj_bbox", "shapes", "states", "boxes0", "b
     function=st.sampled_from(["sam", "tracker", "reid", "sam2.tracker"]),
     body=st.dictionaries(st.sampled_from(KEYS), json_values, max_size=5),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 def test_whatever_is_sent_has_an_answer_with_a_reason(face: Served, function: str, body: dict[str, Any]) -> None:
     image = base64.b64encode(picture()).decode()
     data = json.dumps({"image": image, "image0": image, "image1": image, **body})

@@ -57,7 +57,7 @@ def test_a_good_entry_passes_and_is_read() -> None:
     assert (function.id, function.kind, function.name, function.port) == ("rt-detr", "detector", "RT-DETR", 8070)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(path=st.sampled_from([path for path in paths(UNFOLDED) if path]), value=WRONG, remove=st.booleans())
 def test_what_passes_is_read_by_cvat(path: tuple[Any, ...], value: Any, remove: bool) -> None:
     entry = spoilt(path, value, remove=remove)

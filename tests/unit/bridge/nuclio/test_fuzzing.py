@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.servers.cvat_lambda_manager import LambdaManager
@@ -20,7 +20,7 @@ from tests.unit.bridge.nuclio.every_shape import Served, served
 from tests.unit.bridge.nuclio.test_face import picture
 
 CALLS = "/api/function_invocations"
-QUIETLY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIETLY = settings(max_examples=60)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -95,7 +95,7 @@ def check(item: dict[str, Any], label: TaskLabel) -> None:
             assert "points" not in item
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(found=answers(), kind=st.sampled_from([kind for kind in LABEL_TYPES if kind not in ("polyline", "cuboid")]))
 def test_every_answer_under_every_label_leaves_whole(found: Detections, kind: str) -> None:
     try:

@@ -25,7 +25,7 @@ MOST = 1000
 JOBS = [{"id": 1, "start_frame": 0, "stop_frame": 1, "type": "annotation"}]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, st.integers(0, 2**32))
 def test_any_description_is_read_or_refused(value: Any, seed: int) -> None:
     chance = random.Random(seed)

@@ -25,7 +25,7 @@ from tests.unit.bridge.world import World, world
 
 @asynccontextmanager
 async def _two(
-    folder: Path, monkeypatch: MonkeyPatch, lease_s: float = 30
+    folder: Path, monkeypatch: MonkeyPatch, lease_s: float = 300
 ) -> AsyncIterator[tuple[World, list[TargetLease]]]:
     async with world(folder, monkeypatch) as made:
         await made.frames(2)
@@ -78,10 +78,10 @@ async def test_a_target_that_overlaps_is_waited_for_and_another_one_is_not(
 ) -> None:
     async with _two(tmp_path, monkeypatch) as (made, (first, _)), first:
         await first.acquire(Patience())
-        async with TargetLease(made.store, ["b", "c"], "to b", 2, 30) as overlapping:
+        async with TargetLease(made.store, ["b", "c"], "to b", 2, 300) as overlapping:
             with pytest.raises(Conflict):
                 await overlapping.acquire_at_once()
-        async with TargetLease(made.store, ["c"], "to c", 2, 30) as another:
+        async with TargetLease(made.store, ["c"], "to c", 2, 300) as another:
             await another.acquire_at_once()
 
 
@@ -89,7 +89,7 @@ async def test_undo_does_not_wait_for_a_job_that_writes(tmp_path: Path, monkeypa
     async with cvat_world(tmp_path, monkeypatch) as made:
         job, other = await made.run(), await made.job()
         target = f"cvat {made.cvat.url}/jobs/4200"
-        async with TargetLease(made.made.store, [target], "to task 42 of CVAT", other.id, 30) as held:
+        async with TargetLease(made.made.store, [target], "to task 42 of CVAT", other.id, 300) as held:
             await held.acquire_at_once()
             with pytest.raises(Conflict, match=f"job {other.id} writes to task 42 of CVAT now"):
                 await made.made.jobs.undo(job.id)

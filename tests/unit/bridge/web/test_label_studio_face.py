@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from aiohttp import ClientSession
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.converter.brush import decode_rle
 
@@ -427,7 +427,7 @@ async def test_no_body_makes_a_500(api: Api, studio: LabelStudioServer) -> None:
     path = (await backend(api)).removeprefix(api.server.url)
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60)
     @given(st.sampled_from(["setup", "predict"]), bodies)
     def fuzz(route: str, body: Any) -> None:
         if isinstance(body, dict) and route == "predict":
