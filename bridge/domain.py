@@ -233,7 +233,8 @@ class Job:
     """An annotation job. Counts are of its ledger; ``resolved`` is what was pinned when it was made, and what its run
     found out: what really ran the model.
 
-    ``source_job_id``: it reads that job's raw results and asks no model.
+    ``source_job_id``: it reads that job's raw results and asks no model. ``waiting``: what a running job waits for, in
+    a sentence.
     """
 
     id: int
@@ -253,6 +254,7 @@ class Job:
     owner: str | None
     lease_until: datetime | None
     source_job_id: int | None = None
+    waiting: str | None = None
 
     @property
     def runs_on(self) -> RunsOn:

@@ -26,6 +26,7 @@ from bridge.downloads import Downloads, DownloadState, Progress
 from bridge.errors import InvalidRequest, NotFound, TooLarge, from_predictor, translated
 from bridge.lent import LentPredictor
 from bridge.loaded_models import LoadedModel, LoadedModels
+from bridge.near_names import did_you_mean
 from bridge.observer import Observer
 from bridge.secrets import SecretBox
 from bridge.store import Store
@@ -141,10 +142,12 @@ class Registry:
             model = await rows.find_model(connection, name=str(name_or_id))
             if model is None and str(name_or_id).isdecimal() and len(str(name_or_id)) < 19:
                 model = await rows.get_model(connection, int(name_or_id))
+            names = await rows.names_in_use(connection) if model is None else ()
         if model is None:
             raise NotFound(
                 f"There is no model named {str(name_or_id)[:100]!r}.",
-                hint="`hubbridge model list` shows what is registered; `hubbridge model add URL` registers one.",
+                hint=f"{did_you_mean(str(name_or_id), names)}`hubbridge model list` shows what is registered; "
+                "`hubbridge model add URL` registers one.",
                 code="model_not_registered",
             )
         return model

@@ -15,6 +15,7 @@ from bridge.domain import Shape, Source, StoredFrame, Task, TaskLabel
 from bridge.errors import BridgeError, InvalidRequest, NotFound, TooLarge
 from bridge.formats import ExportSummary
 from bridge.formats.with_images import Pictured
+from bridge.near_names import did_you_mean
 from bridge.sources.files import Collected, ImageLimits, VideoRange, collect
 from bridge.sources.frame_source import FrameSource
 from bridge.store import Store
@@ -86,8 +87,9 @@ class Tasks:
             if task is None and str(name_or_id).isdecimal() and len(str(name_or_id)) < 19:
                 task = await rows.get_task(connection, int(name_or_id))
         if task is None:
+            near = did_you_mean(str(name_or_id), [each.name for each in await self.page(before=1 << 62, most=1000)])
             raise NotFound(
-                f"There is no task {str(name_or_id)[:100]!r}.", hint="`hubbridge task list` shows all tasks."
+                f"There is no task {str(name_or_id)[:100]!r}.", hint=f"{near}`hubbridge task list` shows all tasks."
             )
         return task
 

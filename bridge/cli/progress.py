@@ -76,7 +76,7 @@ class JobBar(_Bars):
     """Shows how far a job is."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._waiting: str | None = None
         self.console = Console(stderr=True)
         columns = (
             TextColumn("annotating"),
@@ -90,6 +90,12 @@ class JobBar(_Bars):
         done = job.frames_done + job.frames_failed
         self._bar = self._bars.add_task("", total=job.frames_total, completed=done, failed="", speed=0.0, left="-:--")
         self._line_at = time.monotonic() + LINE_EVERY_S
+
+    def tell_waiting(self, job: Job) -> None:
+        """Once for each thing that the job waits for."""
+        if job.waiting is not None and job.waiting != self._waiting:
+            self.console.print(job.waiting, highlight=False, markup=False, soft_wrap=True)
+        self._waiting = job.waiting
 
     def __call__(self, progress: JobProgress) -> None:
         finished = progress.done + progress.failed
@@ -169,6 +175,7 @@ async def watch_job(service: App, job_id: int, *, every_s: float = 0.3) -> Job:
         while job.state not in FINISHED and not _abandoned(service, job):
             await asyncio.sleep(every_s)
             job = await service.jobs.get(job_id)
+            bar.tell_waiting(job)
             finished = job.frames_done + job.frames_failed
             speed = (finished - before) / (time.monotonic() - started)
             left = (job.frames_total - finished) / speed if speed > 0 else None

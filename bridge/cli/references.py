@@ -6,6 +6,9 @@ A registered name comes first, then a folder that holds a model, then the hubs; 
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +38,8 @@ async def find_or_add(service: App, text: str) -> Model:
         return found
     if (profile := await service.profiles.named(text)) is not None:
         raise InvalidRequest(f"{text} is a profile.", hint=f"Name its model: {profile.model.name}.")
-    return (await service.registry.add(await with_folder(text)))[0]
+    with _saying_what_is_near(text, await _known(service)):
+        return (await service.registry.add(await with_folder(text)))[0]
 
 
 async def named_or_added(service: App, text: str) -> Named:
@@ -55,7 +59,36 @@ async def named(service: App, text: str) -> Named:
 async def card_of(service: App, text: str) -> ModelCard:
     """The card of a registered model, else of a reference, which is not registered."""
     model = await registered(service, text)
-    return model.card if model is not None else await service.registry.resolve(await with_folder(text))
+    if model is not None:
+        return model.card
+    with _saying_what_is_near(text, await _known(service)):
+        return await service.registry.resolve(await with_folder(text))
+
+
+async def _known(service: App) -> list[str]:
+    from bridge.catalogue import catalogue  # noqa: PLC0415
+
+    named = [each.profile.name if each.profile else each.model.name for each in await service.profiles.everything()]
+    return [*named, *(entry.name for entry in catalogue())]
+
+
+@contextmanager
+def _saying_what_is_near(text: str, known: Sequence[str]) -> Iterator[None]:
+    """A plain word that the hub has not either was most likely meant to be a name: say which, and what to paste."""
+    from bridge.errors import BridgeError, NotFound  # noqa: PLC0415
+    from bridge.near_names import did_you_mean  # noqa: PLC0415
+
+    try:
+        yield
+    except BridgeError as error:
+        if not re.fullmatch(r"[\w.+ -]+", text) or text in known:
+            raise
+        raise NotFound(
+            f"No model is called {text[:100]!r} here, nor could it be had from Hugging Face: {error.message}",
+            hint=f"{did_you_mean(text, known)}`hubbridge model list` and `hubbridge model catalogue` show the names. "
+            "Or paste a URL (such as https://huggingface.co/onnx-community/rtdetr_r50vd).",
+            code="model_not_registered",
+        ) from error
 
 
 async def with_folder(text: str) -> str:

@@ -67,14 +67,22 @@ class TargetLease:
 
         Raises Unavailable where the run ends before that.
         """
-        while self._beat is None:
-            other = await self._take()
-            if other is None:
-                return
-            patience.tell(f"annotation job {other.job_id}", f"It writes {self.what}.")
-            await patience.sleep(POLL_S)
-            if patience.ending.is_set():
-                raise Unavailable(f"The run ended while annotation job {other.job_id} wrote {self.what}.")
+        told: int | None = None
+        try:
+            while self._beat is None:
+                other = await self._take()
+                if other is None:
+                    return
+                patience.tell(f"annotation job {other.job_id}", f"It writes {self.what}.")
+                if told != other.job_id:
+                    told = other.job_id
+                    await self._tell(f"Waiting for annotation job {told}, which writes {self.what}.")
+                await patience.sleep(POLL_S)
+                if patience.ending.is_set():
+                    raise Unavailable(f"The run ended while annotation job {other.job_id} wrote {self.what}.")
+        finally:
+            if told is not None:
+                await asyncio.shield(self._tell(None))
 
     async def acquire_at_once(self) -> None:
         """Raises Conflict where somebody else holds a target."""
@@ -97,6 +105,12 @@ class TargetLease:
         if other is None:
             self._beat = asyncio.create_task(self._renew())
         return other
+
+    async def _tell(self, waiting: str | None) -> None:
+        """What the job waits for, to whoever looks at it."""
+        with suppress(BridgeError):  # the database is away: nobody can look
+            async with self.store.write() as connection:
+                await rows.tell_waiting(connection, self.job_id, waiting)
 
     async def _renew(self) -> None:
         while True:

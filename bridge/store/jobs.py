@@ -48,6 +48,7 @@ def _job(row: sa.Row[Any]) -> Job:
         owner=row.owner,
         lease_until=when(row.lease_until),
         source_job_id=row.source_job_id,
+        waiting=row.waiting if row.state == JobState.RUNNING else None,
     )
 
 

@@ -45,6 +45,7 @@ async def claim(connection: AsyncConnection, job_id: int, owner: str, lease_s: f
             started_at=sa.func.coalesce(jobs.c.started_at, now),
             finished_at=None,
             error=None,
+            waiting=None,
         )
         .returning(jobs.c.fence)
     )

@@ -144,6 +144,7 @@ jobs = sa.Table(
     sa.Column("started_at", _Time),
     sa.Column("finished_at", _Time),
     sa.Column("undone_at", _Time),
+    sa.Column("waiting", sa.Text),  # for whom, while it runs
 )
 
 job_frames = sa.Table(

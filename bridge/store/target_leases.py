@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.store.leases import LeaseLost
+from bridge.store.tables import jobs
 from bridge.store.tables import target_leases as leases
 
 SOME = 500  # names in one query: SQLite bounds the number of parameters
@@ -51,6 +52,10 @@ async def take(
     except IntegrityError as error:
         raise LeaseLost from error
     return None
+
+
+async def tell_waiting(connection: AsyncConnection, job_id: int, waiting: str | None) -> None:
+    await connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(waiting=waiting))
 
 
 async def renew(connection: AsyncConnection, holder: str, count: int, lease_s: float) -> bool:

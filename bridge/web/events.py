@@ -31,7 +31,8 @@ ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 def event_id(job: Job) -> str:
-    return f"{job.state}.{job.frames_done}.{job.frames_failed}.{job.shapes_created}"
+    waiting = ".waiting" if job.waiting else ""
+    return f"{job.state}.{job.frames_done}.{job.frames_failed}.{job.shapes_created}{waiting}"
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ def _data(job: Job, speed: float) -> str:
             "frames_per_second": round(speed, 2),
             "seconds_left": round(left / speed, 1) if speed > 0 else None,
             "error": job.error,
+            "waiting": job.waiting,
         },
         separators=(",", ":"),
     )

@@ -57,6 +57,7 @@ class JobAnswer(Answer):
     undone_at: datetime | None
     abort_requested: bool
     source_job_id: int | None = Field(description="The job whose raw results it reads; null of one that asks a model.")
+    waiting: str | None = Field(description="What a running job waits for: another one that writes to the same place.")
 
 
 class TriedFrameAnswer(AnnotatedFrame):

@@ -103,6 +103,11 @@ async function showErrors() {
 // Before the first frame: the model is downloaded, and loaded.
 async function showLoading() {
   const box = $("#loading");
+  if (job.waiting) {
+    box.hidden = false;
+    box.replaceChildren(h("div", { class: "waiting" }, h("span", { class: "spinner" }), job.waiting));
+    return;
+  }
   const waits = job.state === "running" && job.frames_done + job.frames_failed === 0 && !job.source_job_id;
   box.hidden = !waits && job.state !== "queued";
   if (job.state === "queued") box.replaceChildren(h("div", { class: "waiting" }, h("span", { class: "spinner" }), "Waiting for its turn"));
@@ -123,8 +128,8 @@ function live() {
     onConnection: (stands) => ($("#connection").textContent = stands ? "Live" : "The server does not answer; trying again"),
     onProgress: async (data) => {
       const failedBefore = job.frames_failed;
-      const stateBefore = job.state;
-      Object.assign(job, { state: data.state, frames_done: data.frames_done, frames_failed: data.frames_failed, shapes_created: data.shapes_created, error: data.error });
+      const [stateBefore, waitingBefore] = [job.state, job.waiting];
+      Object.assign(job, { state: data.state, frames_done: data.frames_done, frames_failed: data.frames_failed, shapes_created: data.shapes_created, error: data.error, waiting: data.waiting });
       showLive(data);
       if (!isAtWork()) {
         $("#connection").textContent = "";
@@ -132,7 +137,7 @@ function live() {
       }
       showState();
       if (job.frames_failed !== failedBefore) showErrors();
-      if (job.state !== stateBefore) showLoading();
+      if (job.state !== stateBefore || job.waiting !== waitingBefore) showLoading();
       countSoon();
     },
   });

@@ -395,6 +395,22 @@ def test_one_line_annotates_images(run: Terminal) -> None:
     assert len(document["annotations"]) > 0
 
 
+def test_a_word_that_is_no_model_is_answered_by_those_that_are_near(
+    run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    run.ok("model", "add", run.model, "--name", "street-model")
+    for said in (
+        run.refused("annotate", run.images, "--out", "out.json", "--model", "stret-model"),
+        run.refused("match", "stret-model", "--labels", "car"),
+    ):
+        assert "No model is called 'stret-model' here" in said.err
+        assert "Did you mean street-model" in said.err
+        assert "https://huggingface.co/" in said.err
+    assert "Did you mean street-model? " in run.refused("model", "show", "street-modle").err
+    assert "Did you mean" not in run.refused("model", "show", "zzzz").err
+
+
 def test_one_line_brings_the_images_along_and_says_first_where_that_cannot_be(run: Terminal) -> None:
     assert "out.zip" in run.refused(*annotate(run, "--images")).err
     assert run.ok("task", "list", "--json").json == {"tasks": []}

@@ -18,6 +18,7 @@ from bridge.domain import JobState
 from bridge.errors import Conflict, TargetLost
 from bridge.patience import Patience
 from bridge.remotes.target_lease import TargetLease
+from bridge.web.job_answers import JobAnswer
 from tests.servers.cvat import CvatServer, Json, State, images_task
 from tests.unit.bridge.remotes.cvat_world import LABELS, CvatWorld, cvat_world, use_cvat
 from tests.unit.bridge.world import World, world
@@ -41,19 +42,25 @@ async def test_the_second_waits_until_the_first_has_ended(tmp_path: Path, monkey
             waiting = asyncio.create_task(second.acquire(Patience()))
             await asyncio.sleep(0.2)
             assert not waiting.done()
+            await made.change("UPDATE jobs SET state = 'running' WHERE id = 2")
+            told = "Waiting for annotation job 1, which writes to a."
+            assert (await made.jobs.get(2)).waiting == told
+            assert JobAnswer.of(await made.jobs.get(2)).waiting == told
             with pytest.raises(Conflict, match="Annotation job 1 writes to a now"):
                 await second.acquire_at_once()
         await asyncio.wait_for(waiting, 60)
+        assert (await made.jobs.get(2)).waiting is None
         assert await made.sql("SELECT DISTINCT job_id FROM target_leases") == [(2,)]
 
 
 async def test_a_run_that_ends_does_not_wait_on(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    async with _two(tmp_path, monkeypatch) as (_, (first, second)), first, second:
+    async with _two(tmp_path, monkeypatch) as (made, (first, second)), first, second:
         await first.acquire(Patience())
         patience = Patience()
         patience.ending.set()
         with pytest.raises(Unavailable, match="The run ended while annotation job 1 wrote to a"):
             await second.acquire(patience)
+        assert await made.sql("SELECT waiting FROM jobs") == [(None,), (None,)]
 
 
 async def test_who_gave_no_sign_for_too_long_is_told_so_and_writes_no_more(
