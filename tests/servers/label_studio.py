@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import requests
@@ -85,7 +85,8 @@ class LabelStudioServer(Loopback):
         super().__init__()
         self.projects: dict[int, Project] = {}
         self.files: dict[str, bytes] = {}
-        self.presigned: dict[str, bytes] = {}
+        self.presigned: dict[str, bytes] = {}  # of buckets, for which it gives out an address elsewhere
+        self.proxied: dict[str, bytes] = {}  # of buckets whose files it hands on itself, without presigned addresses
         self.legacy_tokens = True
         self.limits = Limits()
         self.access: set[str] = set()
@@ -259,8 +260,10 @@ class LabelStudioServer(Loopback):
             return self._data(f"/data/local/{request.query['d']}" if path == "/data/local-files/" else path)
         if path.startswith("/tasks/") and "/resolve" in path:
             uri = base64.urlsafe_b64decode(request.query["fileuri"]).decode()
+            if uri in self.proxied:
+                return web.Response(body=self.proxied[uri])
             # Another name of this machine, so another host to a client.
-            where = f"http://localhost:{self.port}/presigned/{uri}"
+            where = f"http://localhost:{self.port}/presigned/{quote(uri)}"
             return web.Response(status=303, headers={"Location": where})
         with self.lock:
             return self._api(request, path.removeprefix("/api").strip("/").split("/"), body)

@@ -8,6 +8,7 @@ form that is no path of this machine.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
@@ -92,11 +93,15 @@ def _at(data: Mapping[str, Any], key: str) -> Any:
 
 
 def _file_name(address: str) -> str:
-    """The last part of an address, for people to recognise the image."""
+    """The last part of an address, for people to recognise the image. Of a file in a bucket Label Studio gives the
+    address ``/tasks/7/resolve/?fileuri=``, and what follows is the bucket's own, in base64."""
     if address.startswith("data:"):
         return "inline"
     try:
         path = urlsplit(address)
+        inside = re.search(r"(?:^|&)fileuri=([^&]+)", path.query)
+        if inside and path.path.endswith(("/resolve/", "/presign/")):
+            path = urlsplit(base64.urlsafe_b64decode(unquote(inside[1])).decode())
     except ValueError:
         return ""
     text = path.query.rpartition("=")[2] if path.path.endswith("/local-files/") else path.path

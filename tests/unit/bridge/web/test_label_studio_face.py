@@ -259,11 +259,20 @@ async def test_every_kind_of_address(api: Api, studio: LabelStudioServer) -> Non
     studio.files["/data/local/some/dir/a b.png"] = image(1)
     studio.presigned["s3://bucket/b.png"] = image(2)
     studio.presigned["c.png"] = image(3)
+    studio.presigned["s3://bucket/sub dir/ü 1 +a%20b.png"] = image(6)
+    studio.proxied["s3://closed/p.png"] = image(7)
+
+    def resolve(uri: str) -> str:
+        """As the tasks of a synchronised storage have it in 1.23.2."""
+        return f"/tasks/1/resolve/?fileuri={base64.urlsafe_b64encode(uri.encode()).decode()}"
+
     inline = "data:image/png;base64," + base64.b64encode(image(4)).decode()
     studio.upload("7/d.png", image(5))
     for address in (
         "/data/local-files/?d=some/dir/a%20b.png",
         "s3://bucket/b.png",
+        resolve("s3://bucket/sub dir/ü 1 +a%20b.png"),
+        resolve("s3://closed/p.png"),
         f"{studio.url}/presigned/c.png",
         inline,
         f"{studio.url}/data/upload/7/d.png",
@@ -273,6 +282,9 @@ async def test_every_kind_of_address(api: Api, studio: LabelStudioServer) -> Non
     far = [studio.add_task(project, {"image": address}) for address in ("http://10.1.2.3/x.png", "ftp://x/y", "x.png")]
     await retrieve(studio, url, project)
     assert set(project.tasks) - {each["task"] for each in project.predictions.values()} == set(far)
+    (task,) = (await api.call("GET", "/v1/tasks"))["tasks"]
+    names = {each["name"] for each in (await api.call("GET", f"/v1/tasks/{task['id']}/frames"))["frames"]}
+    assert {"ü 1 +a b.png", "p.png"} <= {name.partition("-")[2] for name in names}, "not called resolve"
     assert studio.with_token_elsewhere == ["/presigned/c.png"]  # Label Studio's own host, as its own pages do
 
 
