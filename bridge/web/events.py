@@ -12,7 +12,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import web
@@ -20,36 +19,19 @@ from aiohttp import web
 from bridge.domain import Job, JobState
 from bridge.errors import BridgeError
 from bridge.jobs import Jobs
+from bridge.speed import Speed
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.3
 HEARTBEAT_S = 15.0
 ASK_AGAIN_S = 5.0  # whether the caller's token still holds
-SPEED_WINDOW_S = 5.0
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 def event_id(job: Job) -> str:
     waiting = ".waiting" if job.waiting else ""
     return f"{job.state}.{job.frames_done}.{job.frames_failed}.{job.shapes_created}{waiting}"
-
-
-@dataclass(slots=True)
-class _Speed:
-    """Frames per second as this stream has seen them."""
-
-    marks: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def mark(self, finished: int) -> float:
-        now = time.monotonic()
-        if self.marks and finished < self.marks[-1][1]:  # a retry begins anew
-            self.marks.clear()
-        self.marks.append((now, finished))
-        while len(self.marks) > 2 and now - self.marks[1][0] > SPEED_WINDOW_S:
-            self.marks.popleft()
-        started, before = self.marks[0]
-        return (finished - before) / (now - started) if now > started else 0.0
 
 
 def _data(job: Job, speed: float) -> str:
@@ -113,7 +95,7 @@ async def _follow(
     closing: asyncio.Event,
     still_allowed: Callable[[], Awaitable[object]],
 ) -> None:
-    speed = _Speed()
+    speed = Speed(marks=deque())  # as this stream sees it; a retry of the job begins anew
     told_at = asked_at = time.monotonic()
     while True:
         if time.monotonic() - asked_at >= ASK_AGAIN_S:
