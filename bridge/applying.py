@@ -74,7 +74,7 @@ async def create_applied(store: Store, job_id: int, wanted: ApplySpec) -> Job:
         raise Conflict(f"Annotation job {job_id} is {source.state}.", hint="Wait until it has ended, or cancel it.")
     keeper = source.source_job_id or source.id  # results are kept once
     spec, threshold = _spec(source, wanted), _threshold(source, wanted)
-    check_elsewhere(spec, task)
+    check_elsewhere(spec, task, model)
     _check_floor(source, spec, threshold)
     pairs = await _pairs(store, source, wanted, model, task)
     async with store.write() as connection:

@@ -20,6 +20,7 @@ from bridge.prompting import Prompts, prompted, prompts_of
 from bridge.recall import recall_key
 from bridge.refine import Refinement
 from bridge.registry import wants_a_person
+from bridge.remotes.cvat.tracks import TRACKED
 from bridge.shapes import can_become
 from bridge.store import Store
 from bridge.store import learned as learned_rows
@@ -120,13 +121,13 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
             hint="Add frames to the task, or select others.",
             code="no_frames",
         )
-    check_elsewhere(spec, task)
+    check_elsewhere(spec, task, model)
     threshold = model.threshold if spec.threshold is None else spec.threshold
     floor = min(floor_score, threshold, *spec.label_thresholds.values())
     return Pinned(spec, task, model, pairs, learned, threshold, floor, sizes, _most_views(spec, sizes), prompts)
 
 
-def check_elsewhere(spec: JobSpec, task: Task) -> None:
+def check_elsewhere(spec: JobSpec, task: Task, model: Model) -> None:
     """Raises InvalidRequest where the tool that a task lives in has no room for what is wanted."""
     if task.remote_kind is None:
         return
@@ -135,14 +136,16 @@ def check_elsewhere(spec: JobSpec, task: Task) -> None:
             "keep_manual_iou is not for Label Studio: predictions stand beside what people drew.",
             hint="Leave it out; unannotated tasks alone are taken with frames.only.",
         )
-    if spec.track is not None:
+    if spec.track is None:
+        return
+    made = {"polygon" if each == "mask" and spec.masks_as_polygons else each for each in model.card.shape_types}
+    why = ""
+    if task.remote_kind == KIND:
         why, hint = "Label Studio has no tracks on images", "Leave track out."
-        if task.remote_kind != KIND:
-            why = "jobs on tasks in CVAT write shapes, not tracks"
-            hint = (
-                "Leave track out; or make a task of the video or images here, export it as cvat-video, and upload "
-                "that to the task in CVAT as annotations."
-            )
+    elif not made.intersection(TRACKED):
+        why = f"CVAT is given tracks of {', '.join(TRACKED)}, and {model.name} makes none of them"
+        hint = "Return masks as polygons (masks_as_polygons)." if "mask" in made else "Leave track out."
+    if why:
         raise InvalidRequest(f"Its shapes cannot be linked into tracks: {why}.", hint=hint, code="no_tracks")
 
 

@@ -69,7 +69,7 @@ class Runner:
     options: RunnerOptions = field(default_factory=RunnerOptions)
     on_progress: Callable[[Progress], None] = lambda progress: None
     last_step: Callable[[], Awaitable[object]] | None = (
-        None  # done when all frames are; done again where it was cut off
+        None  # done when all frames are, before the sink's; done again where it was cut off
     )
     _failure: str | None = None  # why the job failed as a whole
     _written: int = 0
@@ -106,24 +106,35 @@ class Runner:
         """
         lease = self.sink.lease
         self._batch_limit = self.options.batch_size or self.predictor.card.limits.max_batch
+        cut_off = False
         try:
             try:
                 async with asyncio.TaskGroup() as group:
                     beat = group.create_task(self._heartbeat(lease))
                     await self._work()
-                    if self.last_step is not None and self._failure is None and not self._left():
-                        await self.last_step()
+                    cut_off = self._failure is None and not self._left() and not await self._last_steps()
                     beat.cancel()
             except BaseExceptionGroup as errors:
                 raise first_error(errors) from errors
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(lease))
             raise
-        if self._failure is None and self._ending.is_set() and self._left():
+        if self._failure is None and self._ending.is_set() and (self._left() or cut_off):
             return await self._end(JobState.CANCELLED)
         if self._failure is None:  # at the end all frames of the job count, those of earlier runs as well
             self._judge(self.plan.failed + self._failed, self.plan.done + self.plan.failed + self._written)
         return await self._end(JobState.FAILED if self._failure else JobState.SUCCEEDED, self._failure)
+
+    async def _last_steps(self) -> bool:
+        """What is done when all frames are; whether it came to its end."""
+        try:
+            if self.last_step is not None:
+                await self.last_step()
+            await self.sink.finish()
+        except PredictorError as error:
+            self._stop(error)
+            return False
+        return True
 
     async def _end(self, state: JobState, error: str | None = None) -> JobState:
         async with self.store.write() as connection:

@@ -35,3 +35,6 @@ class HoldingSink:
 
     async def flush(self) -> None:
         """Nothing is put off."""
+
+    async def finish(self) -> None:
+        """Nothing waits for the end."""

@@ -70,6 +70,9 @@ class LocalSink:
     async def flush(self) -> None:
         """Nothing is put off."""
 
+    async def finish(self) -> None:
+        """Nothing waits for the end."""
+
     async def _looked_at(self, frames: Sequence[FinishedFrame], roi: Region) -> list[int]:
         """Ids of the shapes on these frames that lie in the region."""
         async with self.store.read() as connection:

@@ -66,3 +66,8 @@ class Sink(Protocol):
     async def flush(self) -> None:
         """At the end of a run that was not broken off: what was put off is done now; raises as ``write``."""
         ...
+
+    async def finish(self) -> None:
+        """All frames of the job are done or failed, and linked where it tracks: what waited for that is done now;
+        raises as ``write``. What has been done is not done again by a later run."""
+        ...

@@ -112,7 +112,7 @@ async def count_jobs(connection: AsyncConnection) -> dict[JobState, int]:
     return {JobState(row[0]): row[1] for row in rows}
 
 
-async def note(connection: AsyncConnection, lease: Lease, **found_out: str | None) -> None:
+async def note(connection: AsyncConnection, lease: Lease, **found_out: Any) -> None:
     """Keep with the job, in ``resolved``, what only its run could find out. Raises LeaseLost."""
     resolved = (await connection.execute(sa.select(jobs.c.resolved).where(held(lease)))).scalar_one_or_none()
     if resolved is None:
@@ -165,7 +165,9 @@ async def requeue(connection: AsyncConnection, job_id: int, *, retry_failed: boo
         raise Conflict(
             f"Undoing annotation job {job_id} was broken off.", hint=f"Go on with: hubbridge job undo {job_id}"
         )
-    if left == 0 and not await _intents(connection, job_id, "write") and job.state in FINISHED:
+    # Of one that tracks, the last step may be missing.
+    ended = job.state is JobState.SUCCEEDED or (job.state in FINISHED and job.spec.track is None)
+    if left == 0 and ended and not await _intents(connection, job_id, "write"):
         hint = f"Try the failed frames again with: hubbridge job retry {job_id}" if job.frames_failed else ""
         raise Conflict(f"Annotation job {job_id} has no frames left to do.", hint=hint)
     if retry_failed:

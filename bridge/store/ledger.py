@@ -53,6 +53,12 @@ async def frames_of(connection: AsyncConnection, job_id: int, after: int, most: 
     return [StoredFrame(**row._mapping) for row in await connection.execute(_frames(job_id, after, most))]
 
 
+async def numbers_of(connection: AsyncConnection, job_id: int) -> list[int]:
+    """The numbers of all frames of a job, in order."""
+    query = sa.select(job_frames.c.frame).where(job_frames.c.job_id == job_id).order_by(job_frames.c.frame)
+    return list((await connection.execute(query)).scalars())
+
+
 def _frames(job_id: int, after: int, most: int) -> sa.Select[Any]:
     return (
         sa.select(frames)

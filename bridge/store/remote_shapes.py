@@ -77,6 +77,37 @@ async def _known(connection: AsyncConnection, meant: sa.ColumnElement[bool]) -> 
     ]
 
 
+async def held(connection: AsyncConnection, job_id: int, after: int, most: int) -> list[tuple[int, int, int]]:
+    """(row, frame, track) of the next shapes of a job, behind row ``after``, that stand nowhere in their tool yet."""
+    query = (
+        sa.select(shapes.c.id, shapes.c.frame, shapes.c.track_id)
+        .where(shapes.c.job_id == job_id, shapes.c.removed_by.is_(None), shapes.c.remote.is_(None))
+        .where(shapes.c.id > after)
+        .order_by(shapes.c.id)
+        .limit(most)
+    )
+    return [(row.id, row.frame, row.track_id) for row in await connection.execute(query)]
+
+
+async def count_held(connection: AsyncConnection, job_id: int) -> int:
+    """How many shapes of a job stand nowhere in their tool yet."""
+    query = sa.select(sa.func.count()).where(shapes.c.job_id == job_id, shapes.c.removed_by.is_(None))
+    return await connection.scalar(query.where(shapes.c.remote.is_(None))) or 0
+
+
+async def put_places(connection: AsyncConnection, places: Mapping[int, Mapping[str, Any]]) -> None:
+    """Note where shapes stand from now on: row -> place."""
+    if places:
+        query = sa.update(shapes).where(shapes.c.id == sa.bindparam("b_row")).values(remote=sa.bindparam("b_remote"))
+        await connection.execute(query, [{"b_row": row, "b_remote": packed(at)} for row, at in places.items()])
+
+
+async def drop(connection: AsyncConnection, task_id: int, rows: Sequence[int]) -> None:
+    """Shapes that were held and do not stand in their tool after all."""
+    await _delete(connection, rows)
+    await count_change(connection, task_id, -len(rows))
+
+
 async def take_away(
     connection: AsyncConnection, job_id: int, gone: Sequence[tuple[KnownShape, Mapping[str, Any]]]
 ) -> None:

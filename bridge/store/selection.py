@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,3 +37,12 @@ async def spread_frames(
     numbers = [await connection.scalar(ordered.offset(place).limit(1)) for place in sorted(places)]
     query = sa.select(frames).where(frames.c.task_id == task_id, frames.c.number.in_(numbers))
     return [StoredFrame(**row._mapping) for row in await connection.execute(query.order_by(frames.c.number))]
+
+
+async def sizes_of(connection: AsyncConnection, task_id: int, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Number -> (width, height), of those of these frames that there are."""
+    if not numbers:
+        return {}
+    wanted, among = set(numbers), frames.c.number.between(min(numbers), max(numbers))
+    query = sa.select(frames.c.number, frames.c.width, frames.c.height).where(frames.c.task_id == task_id, among)
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query) if row[0] in wanted}

@@ -158,6 +158,19 @@ async def get_shapes(connection: AsyncConnection, task_id: int, frames: Sequence
     return found
 
 
+async def get_shapes_by_id(
+    connection: AsyncConnection, task_id: int, ids: Sequence[int]
+) -> dict[int, tuple[int, Shape]]:
+    """Id -> (frame, shape), of those of a task's shapes that there are."""
+    rows = await connection.execute(sa.select(labels.c.id, labels.c.name).where(labels.c.task_id == task_id))
+    names = {row.id: row.name for row in rows}
+    found: dict[int, tuple[int, Shape]] = {}
+    for at in range(0, len(ids), _AT_ONCE):
+        query = sa.select(shapes).where(shapes.c.task_id == task_id, shapes.c.id.in_(ids[at : at + _AT_ONCE]))
+        found |= {row.id: (row.frame, _shape(row, names)) for row in await connection.execute(query)}
+    return found
+
+
 async def shapes_where(
     connection: AsyncConnection, task_id: int, frame: int, rule: sa.ColumnElement[bool]
 ) -> list[Shape]:

@@ -111,11 +111,11 @@ def images_task(
 
 
 class State:
-    """What stands in CVAT's database. Tags, and shapes with the points of skeletons, are numbered apart."""
+    """What stands in CVAT's database. Tags, tracks, and shapes with the points of skeletons, are numbered apart."""
 
     def __init__(self, *tasks: CvatTask) -> None:
         self.tasks = {task.id: task for task in tasks}
-        self.numbers = {"tags": itertools.count(1001), "shapes": itertools.count(5001)}
+        self.numbers = {"tags": itertools.count(1001), "shapes": itertools.count(5001), "tracks": itertools.count(3001)}
         self.tokens = {TOKEN}
         self.logins = 0
         self.version = "2.15.0"
@@ -298,6 +298,8 @@ class CvatServer(Loopback):
 
     def _act(self, task: CvatTask, jobs: Sequence[CvatJob], action: str, given: Json, *, by_task: bool) -> Json:
         if action == "delete":
+            if not all(each["shapes"] for each in given["tracks"]):
+                raise Refusal("shapes: This field is required.")
             return self._delete(jobs, given)
         _check(task, given)
         if action == "put":
@@ -306,19 +308,23 @@ class CvatServer(Loopback):
         self.state.creates.append(given)
         made: Json = {"version": 0, "tags": [], "shapes": [], "tracks": []}
         for job in jobs:
-            for kind in ("tags", "shapes"):
+            for kind in ("tags", "shapes", "tracks"):
                 new = [each for each in given[kind] if not by_task or job.start <= each["frame"] <= job.stop]
                 for each in reversed(new) if by_task else new:  # by the task's route the order is lost
                     stored = self._stored(kind, each)
                     getattr(job, kind).append(stored)
                     made[kind].append(stored)
-            job.tracks += given["tracks"]
         return json.loads(json.dumps(made))
 
     def _stored(self, kind: str, body: Json) -> Json:
         common = {"id": next(self.state.numbers[kind]), "group": body.get("group") or 0}
         kept = {**body, **common, "source": body.get("source", "manual"), "attributes": body.get("attributes", [])}
         kept.pop("score", None)  # 2.15 does not keep it
+        if kind == "tracks":
+            unset = {"occluded": False, "outside": False, "z_order": 0, "rotation": 0.0, "attributes": []}
+            placed = sorted(body["shapes"], key=lambda each: each["frame"])
+            kept["shapes"] = [{**unset, **each, "id": next(self.state.numbers["shapes"])} for each in placed]
+            kept["elements"] = body.get("elements", [])
         if kind == "shapes":
             defaults = {"occluded": False, "outside": False, "z_order": 0, "rotation": 0.0, "elements": []}
             kept = {**defaults, **kept}
@@ -327,12 +333,12 @@ class CvatServer(Loopback):
 
     def _delete(self, jobs: Sequence[CvatJob], given: Json) -> Json:
         for job in jobs:
-            for kind in ("tags", "shapes"):
+            for kind in ("tags", "shapes", "tracks"):
                 gone = {(each["id"], each["frame"], each["label_id"], each.get("type")) for each in given[kind]}
                 kept = [
                     each
                     for each in getattr(job, kind)
-                    if (each["id"], each["frame"], each["label_id"], each.get("type")) not in gone
+                    if (each.get("id"), each["frame"], each["label_id"], each.get("type")) not in gone
                 ]
                 setattr(job, kind, kept)
         return given
@@ -376,7 +382,8 @@ def _check(task: CvatTask, given: Json) -> None:
             raise Refusal("frame: Ensure this value is greater than or equal to 0.")
         if "id" in body:
             raise Refusal("an id was sent on create")
-    for body in given["shapes"]:
+    _check_tracks(task, given["tracks"])
+    for body in (*given["shapes"], *(placed for track in given["tracks"] for placed in track["shapes"])):
         if body.get("type") not in TYPES:
             raise Refusal(f"{body.get('type')} is not a valid choice.")
         numbers = [*body["points"], body.get("rotation", 0.0)]
@@ -384,6 +391,23 @@ def _check(task: CvatTask, given: Json) -> None:
             raise Refusal("A valid number is required.")
         if not 0 <= body.get("rotation", 0.0) <= 360:
             raise Refusal("rotation: Ensure this value is less than or equal to 360.")
+
+
+def _check_tracks(task: CvatTask, tracks: Sequence[Json]) -> None:
+    """Attributes that may change stand on keyframes, the others on the track. More strictly than CVAT: keyframes come
+    in order, one a frame, since CVAT fails at reading others."""
+    mutable = {a["id"]: bool(a.get("mutable")) for each in task.labels for a in each["attributes"]}
+    for track in tracks:
+        if track["label_id"] not in {each["id"] for each in task.labels}:
+            raise Refusal(f"label_id `{track['label_id']}` is invalid")
+        on_keyframes = [each["spec_id"] for placed in track["shapes"] for each in placed["attributes"]]
+        if any(mutable.get(each["spec_id"], True) for each in track["attributes"]):
+            raise Refusal("spec_id of a track is invalid")
+        if not all(mutable.get(number, False) for number in on_keyframes):
+            raise Refusal("spec_id of a keyframe is invalid")
+        frames = [placed["frame"] for placed in track["shapes"]]
+        if not frames or frames != sorted(set(frames)) or frames[0] != track["frame"] or "id" in track:
+            raise Refusal("the keyframes of a track are out of order")
 
 
 async def _serve(frames: int, folder: Path, name: str) -> None:

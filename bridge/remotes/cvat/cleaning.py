@@ -17,9 +17,10 @@ from typing import Any
 from bridge.domain import Intent, Shape
 from bridge.remotes import Writing
 from bridge.remotes.cvat.description import Labels
-from bridge.remotes.cvat.shapes import Body, from_body, is_tag
+from bridge.remotes.cvat.shapes import Body, Place, by_kind, from_body, kind_of, place_at
 from bridge.remotes.cvat.standing import Looks, Standing
-from bridge.remotes.cvat.writes import Place, Writes, unchanged
+from bridge.remotes.cvat.tracks import Track
+from bridge.remotes.cvat.writes import Writes, unchanged
 from bridge.store import Store, leases, ledger, remote_shapes
 from bridge.store import intents as intent_rows
 from bridge.store import shapes as shape_rows
@@ -29,7 +30,7 @@ from bridge.store.remote_shapes import KnownShape
 
 def removal(remove: Sequence[Body], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an intent that only takes away; ``sizes``: frame -> its width and height."""
-    return {"create": {"tags": [], "shapes": []}, "remove": list(remove), "after": {}, "sizes": dict(sizes)}
+    return {"create": by_kind(()), "remove": list(remove), "after": {}, "sizes": dict(sizes)}
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Cleaning:
     labels: Labels
     label_rows: Mapping[str, int]
     looks: Looks
-    known: Callable[[Sequence[int]], Awaitable[Mapping[Place, KnownShape]]]
+    known: Callable[[Sequence[int]], Awaitable[Mapping[Place, Sequence[KnownShape]]]]
     _waiting: dict[int, float] = field(default_factory=dict)  # CVAT job -> since when something waits
 
     def note(self, part: int) -> None:
@@ -80,8 +81,7 @@ class Cleaning:
             await self._complete(intent)
 
     async def _complete(self, intent: Intent) -> None:
-        frames = sorted({body["frame"] for body in intent.body["remove"]})
-        known = await self.known(frames)
+        known = await self.known(sorted({frame for body in intent.body["remove"] for frame in frames_of(body)}))
         ours, foreign = await asyncio.to_thread(self._gone, intent, known)
         job_id, task_id = self.writing.lease.job_id, self.writing.task.id
         async with self.store.write() as connection:
@@ -90,18 +90,18 @@ class Cleaning:
             await intent_rows.complete_intent(connection, intent.id)
 
     def _gone(
-        self, intent: Intent, known: Mapping[Place, KnownShape]
+        self, intent: Intent, known: Mapping[Place, Sequence[KnownShape]]
     ) -> tuple[list[tuple[KnownShape, Mapping[str, Any]]], list[tuple[int, Shape]]]:
         """What went: of our own jobs, and of others."""
         ours: list[tuple[KnownShape, Mapping[str, Any]]] = []
         foreign: list[tuple[int, Shape]] = []
         for body in intent.body["remove"]:
-            place = {**place_of(intent.part, body), "body": body}
-            mine = known.get((is_tag(body), body["id"]))
-            if mine is not None:
-                ours.append((mine, place))
+            place = place_of(intent.part, body)
+            mine = known.get(place_at(body))
+            if mine:  # of a track a row for each keyframe, of which the first keeps what it was
+                ours += [(row, {**place, "body": body} if row is mine[0] else place) for row in mine]
             elif body["label_id"] in self.labels.names:
-                foreign.append((body["frame"], shape_at(intent, body, place, self.labels)))
+                foreign.append((body["frame"], shape_at(intent, body, {**place, "body": body}, self.labels)))
         return ours, foreign
 
 
@@ -111,20 +111,33 @@ def _still(waiting: Sequence[Intent], done: set[int], standing: Standing) -> lis
     What has gone already goes with it where an earlier run may have taken it away.
     """
     frames = {body["frame"] for intent in waiting for body in intent.body["remove"]}
-    now = {(is_tag(body), body.get("id")): body for frame in frames for body in standing.by_frame.get(frame, ())}
+    now = {place_at(body): body for frame in frames for body in standing.by_frame.get(frame, ())}
+    now |= {place_at(track.body): track.body for track in standing.tracks}
     goes: dict[Place, Body] = {}
     for intent in waiting:
         for body in intent.body["remove"]:
-            at = now.get((is_tag(body), body["id"]))
+            at = now.get(place_at(body))
             same = bool(intent.body.get("checked")) if at is None else unchanged(body, at)
             if same and body["frame"] in done:
-                goes[is_tag(body), body["id"]] = body
+                goes[place_at(body)] = body
     return list(goes.values())
 
 
 def place_of(part: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Where an annotation stands, as it is kept with the shape."""
-    return {"job": int(part), "tag": is_tag(body), "id": body["id"]}
+    kind = kind_of(body)
+    place = {"job": int(part), "tag": kind == "tags", "id": body["id"]}
+    return {**place, "track": True} if kind == "tracks" else place
+
+
+def kept_at(place: Mapping[str, Any]) -> Place:
+    """The inverse: where what is kept with a shape says that it stands."""
+    return "tags" if place["tag"] else "tracks" if place.get("track") else "shapes", int(place["id"])
+
+
+def frames_of(body: Body) -> list[int]:
+    """The frames of ours that it is kept on: its own, or those on which a track was placed."""
+    return Track.of(body).keyframes if kind_of(body) == "tracks" else [body["frame"]]
 
 
 def shape_at(intent: Intent, body: Body, place: Mapping[str, Any], labels: Labels) -> Shape:

@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.network import HttpPolicy
 from bridge.domain import Intent, Job, NewFrame, Shape, StoredFrame, Task, Undone
 from bridge.errors import Forbidden, InvalidRequest, NotFound, RemoteRefused
-from bridge.job_spec import FrameSelection
+from bridge.job_spec import Clean, FrameSelection
 from bridge.patience import Patience
 from bridge.remotes import Access, Writing
 from bridge.remotes.cvat.addresses import Address, parse_address
+from bridge.remotes.cvat.cleaning import kept_at
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import (
     Data,
@@ -30,17 +31,19 @@ from bridge.remotes.cvat.description import (
     list_of,
 )
 from bridge.remotes.cvat.frames import CvatFrames
-from bridge.remotes.cvat.shapes import from_body
+from bridge.remotes.cvat.shapes import Place, from_body
 from bridge.remotes.cvat.sink import CvatSink
 from bridge.remotes.cvat.standing import Standing
+from bridge.remotes.cvat.tracking_sink import CvatTrackingSink
 from bridge.remotes.cvat.undo import CvatUndo
-from bridge.remotes.cvat.writes import Place, Writes, half_done
+from bridge.remotes.cvat.writes import Writes, half_done
 from bridge.remotes.target_lease import TargetLease
+from bridge.sinks.local import LocalSink
 from bridge.sinks.sink import Sink
 from bridge.sources.frame_source import FrameSource
+from bridge.store import Store, leases, remote_shapes
 from bridge.store import intents as intent_rows
 from bridge.store import jobs as job_rows
-from bridge.store import leases, remote_shapes
 from bridge.store import remote_tasks as remote_rows
 from bridge.store import tasks as task_rows
 from bridge.store.remote_shapes import KnownShape
@@ -102,7 +105,7 @@ class Cvat:
                     await intent_rows.note_sent(connection, intent.id)
 
             async with self._target(address, jobs, job_id, writing.lease_s) as target:
-                yield CvatSink(
+                sink = CvatSink(
                     store,
                     replace(writing, task=task),
                     client,
@@ -116,6 +119,7 @@ class Cvat:
                     target,
                     await self._places(address, job_id),
                 )
+                yield sink if writing.spec.track is None else CvatTrackingSink(sink, _holding(store, sink))
 
     async def refresh(self, task: Task, frames: FrameSelection) -> None:
         address = address_of(task)
@@ -155,9 +159,11 @@ class Cvat:
         async with self._client(address, patience) as client:
             labels = Labels(labels_of(await client.pages("/api/labels", f"task {address.task}", task_id=address.task)))
             writes = Writes(client, patience, self.access.settle_s, lambda: self._places(address), check)
-            async with self._target(address, await _jobs(client, address), job.id, UNDO_LEASE_S) as target:
+            jobs = await _jobs(client, address)
+            async with self._target(address, jobs, job.id, UNDO_LEASE_S) as target:
                 await target.acquire_at_once()
-                return await CvatUndo(self.access.store, job, client, labels, writes).run()
+                parts = {str(part.id): part for part in jobs}
+                return await CvatUndo(self.access.store, job, client, labels, writes, parts).run()
 
     def _target(self, address: Address, jobs: Sequence[RemoteJob], job_id: int, lease_s: float) -> TargetLease:
         targets = [f"{KIND} {address.base}/jobs/{job.id}" for job in jobs]
@@ -238,12 +244,16 @@ class Cvat:
 
     async def _known(
         self, address: Address, frames: Sequence[int] | None = None, job_id: int | None = None
-    ) -> dict[Place, KnownShape]:
-        """What our jobs have written to this task of CVAT, whichever row of ours it is known by."""
+    ) -> dict[Place, list[KnownShape]]:
+        """What our jobs have written to this task of CVAT, whichever rows of ours it is known by: of a track one for
+        each keyframe."""
         async with self.access.store.read() as connection:
             same = await _rows_of(connection, address)
             standing = await remote_shapes.standing(connection, same, job_id=job_id, frames=frames)
-        return {(bool(known.place["tag"]), int(known.place["id"])): known for known in standing}
+        found = defaultdict[Place, list[KnownShape]](list)
+        for known in standing:
+            found[kept_at(known.place)].append(known)
+        return dict(found)
 
     async def _half_done(self, address: Address, job_id: int, part: int, standing: Standing) -> set[Place]:
         """What stands in a CVAT job and is another job's to go on with: its run was broken off while it wrote."""
@@ -252,11 +262,16 @@ class Cvat:
             left = await intent_rows.of_other_jobs(connection, job_id, same, str(part))
         if not left:
             return set()
-        there = [body for bodies in standing.by_frame.values() for body in bodies]
-        return await asyncio.to_thread(half_done, left, there, await self._places(address))
+        return await asyncio.to_thread(half_done, left, standing.all, await self._places(address))
 
     async def _places(self, address: Address, job_id: int | None = None) -> set[Place]:
         return set(await self._known(address, job_id=job_id))
+
+
+def _holding(store: Store, sink: CvatSink) -> LocalSink:
+    """Keeps what is found; what goes is CVAT's."""
+    task, spec = sink.writing.task, sink.writing.spec
+    return LocalSink(store, sink.lease, task.id, spec.model_id, sink.label_rows, Clean.NONE, sink.writing.lease_s)
 
 
 async def _rows_of(connection: AsyncConnection, address: Address) -> list[int]:

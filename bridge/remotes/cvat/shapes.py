@@ -7,8 +7,8 @@ the label with a value, every point of a skeleton.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from bridge.remotes.cvat.description import Labels, RemoteLabel, default_of
 
 Body = dict[str, Any]
 Size = tuple[int, int]
+Kind = Literal["tags", "shapes", "tracks"]
+Place = tuple[Kind, int]  # CVAT numbers each kind apart
 
+KINDS: tuple[Kind, ...] = ("tags", "shapes", "tracks")
 AUTO = "auto"
 _COMMON = ("frame", "label_id", "group", "source", "attributes")
 _OF_SHAPE = ("type", "occluded", "outside", "z_order", "rotation", "points", "elements", "score")
+_OF_KEYFRAME = ("type", "frame", "occluded", "outside", "z_order", "rotation", "points", "attributes")
 _OF_ELEMENT = (
     "type",
     "frame",
@@ -152,14 +156,34 @@ def _elements(shape: Shape, frame: int, size: Size, label: RemoteLabel) -> list[
     return elements
 
 
-def is_tag(body: Mapping[str, Any]) -> bool:
-    return "type" not in body
+def kind_of(body: Mapping[str, Any]) -> Kind:
+    """A track has ``shapes``, a shape has a ``type``."""
+    return "tracks" if "shapes" in body else "shapes" if "type" in body else "tags"
+
+
+def place_at(body: Mapping[str, Any]) -> Place:
+    """Where an annotation of CVAT stands; 0 where it has no number."""
+    return kind_of(body), body.get("id") or 0
+
+
+def by_kind(bodies: Iterable[Body]) -> dict[str, list[Body]]:
+    """As CVAT takes and answers annotations: every kind is there, and the order within it is kept."""
+    found: dict[str, list[Body]] = {kind: [] for kind in KINDS}
+    for body in bodies:
+        found[kind_of(body)].append(body)
+    return found
 
 
 def again(body: Mapping[str, Any]) -> Body:
     """What stood in CVAT, as it is created anew: without ids."""
     kept = {key: body[key] for key in (*_COMMON, *_OF_SHAPE) if body.get(key) is not None}
-    if "elements" in kept:
+    if "shapes" in body:
+        kept["shapes"] = [
+            {key: placed[key] for key in _OF_KEYFRAME if placed.get(key) is not None} for placed in body["shapes"]
+        ]
+        if "elements" in kept:  # the points of a skeleton are tracks of their own
+            kept["elements"] = [again(element) for element in kept["elements"]]
+    elif "elements" in kept:
         kept["elements"] = [
             {key: element[key] for key in _OF_ELEMENT if element.get(key) is not None} for element in kept["elements"]
         ]
@@ -167,16 +191,21 @@ def again(body: Mapping[str, Any]) -> Body:
 
 
 def reference_to(body: Mapping[str, Any]) -> Body:
-    """What CVAT needs to take a shape or tag away."""
+    """What CVAT needs to take an annotation away; a track is named as a whole, as CVAT's own page does."""
+    if kind_of(body) == "tracks":
+        return {**again(body), "id": body["id"]}
     return {key: body[key] for key in ("id", "frame", "label_id", "type") if key in body}
 
 
 def from_body(body: Mapping[str, Any], size: Size, labels: Labels) -> Shape:
     """What stands in CVAT, as one of our shapes. Raises KeyError where its label is none of these.
 
-    What cannot be read (a mask of a wrong length) has no points.
+    What cannot be read (a mask of a wrong length) has no points. A track is what it is on its first keyframe.
     """
-    kind = "tag" if is_tag(body) else str(body["type"])
+    if kind_of(body) == "tracks":
+        first = min(body["shapes"], key=lambda placed: int(placed.get("frame", 0)), default={"type": "rectangle"})
+        body = {**first, **{key: body[key] for key in _COMMON if key in body}}
+    kind = str(body["type"]) if "type" in body else "tag"
     given = [float(value) for value in body.get("points") or ()]
     rle = None
     if kind == "mask":

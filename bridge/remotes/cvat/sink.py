@@ -12,20 +12,21 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.domain import Intent, Shape
+from bridge.domain import FrameState, Intent, Shape
 from bridge.errors import RemoteRefused
 from bridge.job_spec import Clean
-from bridge.keeping import beside, looked_at, people_made
+from bridge.keeping import beside, people_made
 from bridge.remotes import Writing
 from bridge.remotes.cvat.cleaning import Cleaning, place_of, removal, shape_at
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels, RemoteJob, labels_of
-from bridge.remotes.cvat.shapes import AUTO, Body, Size, from_body, is_tag, to_body
+from bridge.remotes.cvat.replaced import Replaced
+from bridge.remotes.cvat.shapes import Body, Place, Size, by_kind, from_body, place_at, to_body
 from bridge.remotes.cvat.standing import Looks, Standing
-from bridge.remotes.cvat.writes import Place, Writes
+from bridge.remotes.cvat.writes import Writes
 from bridge.remotes.target_lease import TargetLease
 from bridge.sinks.sink import FinishedFrame, Written
-from bridge.store import Store, leases, ledger
+from bridge.store import Store, leases, ledger, selection
 from bridge.store import intents as intent_rows
 from bridge.store import shapes as shape_rows
 from bridge.store.intents import NewIntent
@@ -34,6 +35,7 @@ from bridge.store.ledger import FrameOutcome
 from bridge.store.remote_shapes import KnownShape
 
 REFUSED = "remote_refused"
+_PAGE = 256  # frames looked through at once
 
 
 @dataclass(slots=True)
@@ -54,21 +56,21 @@ class CvatSink:
     jobs: Sequence[RemoteJob]
     writes: Writes
     label_rows: Mapping[str, int]  # our own ids
-    known: Callable[[Sequence[int]], Awaitable[Mapping[Place, KnownShape]]]
+    known: Callable[[Sequence[int]], Awaitable[Mapping[Place, Sequence[KnownShape]]]]
     spoken: Callable[[int, Standing], Awaitable[set[Place]]]
     target: TargetLease
     own: set[Place]
-    _looks: Looks = field(init=False)
+    old: Replaced = field(init=False)
+    looks: Looks = field(init=False)
     _cleaning: Cleaning = field(init=False)
-    _known: Mapping[Place, KnownShape] = field(default_factory=dict)  # on the frames that are being written
-    _spoken: dict[int, set[Place]] = field(default_factory=dict)
     _looked: dict[int, float] = field(default_factory=dict)  # CVAT job -> when, for what people made
 
     def __post_init__(self) -> None:
         spec = self.writing.spec
-        self._looks = Looks(self.client, spec.clean is not Clean.NONE or spec.keep_manual_iou is not None)
+        self.looks = Looks(self.client, spec.clean is not Clean.NONE or spec.keep_manual_iou is not None)
+        self.old = Replaced(spec, self.lease.job_id, self.labels, self.own)
         self._cleaning = Cleaning(
-            self.store, self.writing, self.writes, self.labels, self.label_rows, self._looks, self.known
+            self.store, self.writing, self.writes, self.labels, self.label_rows, self.looks, self.known
         )
 
     @property
@@ -77,11 +79,11 @@ class CvatSink:
 
     async def write(self, finished: Sequence[FinishedFrame]) -> Written:
         await self.target.acquire(self.writes.patience)
-        self._known = await self.known([frame.outcome.frame for frame in finished])
+        self.old.known = await self.known([frame.outcome.frame for frame in finished])
         parts: dict[int, list[FinishedFrame]] = defaultdict(list)
         ended: list[FrameOutcome] = []
         for frame in finished:
-            part = self._part_of(frame.outcome.frame)
+            part = self.part_of(frame.outcome.frame)
             if frame.outcome.error_code is not None:
                 ended.append(frame.outcome)
             elif part is None:
@@ -90,10 +92,11 @@ class CvatSink:
                 parts[part].append(frame)
         planned = []
         for part, frames in parts.items():
-            standing = await self._look(part)
+            standing = await self.look(part)
             planned.append(await asyncio.to_thread(self._plan, part, frames, standing))
         if self.writing.spec.clean is not Clean.NONE:
-            planned += await self._twice_stored([frame for frames in parts.values() for frame in frames])
+            sizes = [(frame.outcome.frame, frame.size) for frames in parts.values() for frame in frames]
+            planned += await self._removals(sizes, everywhere=False)
         waiting = {number for intent in planned for number in intent.frames}
         outcomes = [frame.outcome for frames in parts.values() for frame in frames]
         ended += [outcome for outcome in outcomes if outcome.frame not in waiting]
@@ -126,122 +129,166 @@ class CvatSink:
 
     async def flush(self) -> None:
         """See ``Sink``."""
+        if self.writing.spec.clean is not Clean.NONE:
+            await self._replace_tracks()
         await self._cleaning.carry_out(due=False)
         await self.writes.remove_twins()
 
-    def _part_of(self, frame: int) -> int | None:
+    async def finish(self) -> None:
+        """See ``Sink``: there is nothing left to do."""
+
+    async def kept(self, finished: Sequence[FinishedFrame]) -> list[FinishedFrame]:
+        """The frames with those of their shapes that can come: on the frame, and beside what people made."""
+        beside_people = self.writing.spec.keep_manual_iou is not None
+        self.old.known = await self.known([frame.outcome.frame for frame in finished]) if beside_people else {}
+        found = []
+        for frame in finished:
+            part = self.part_of(frame.outcome.frame)
+            if part is None and frame.outcome.error_code is None:
+                frame = FinishedFrame(_nowhere(frame.outcome))  # noqa: PLW2901
+            elif part is not None and frame.shapes:
+                shapes: Sequence[Shape] = frame.shapes
+                if beside_people:
+                    shapes = await asyncio.to_thread(self._beside_people, part, frame, await self.look(part))
+                frame = replace(frame, shapes=await asyncio.to_thread(self._on_frame, shapes, frame))  # noqa: PLW2901
+            found.append(frame)
+        return found
+
+    def _on_frame(self, shapes: Sequence[Shape], frame: FinishedFrame) -> list[Shape]:
+        number, size, labels = frame.outcome.frame, frame.size, self.labels.by_name
+        return [shape for shape in shapes if to_body(shape, number, size, labels[shape.label], 0) is not None]
+
+    async def replace_all(self) -> None:
+        """What the job replaces on all frames that are done: of one whose new annotations come all at once."""
+        if self.writing.spec.clean is Clean.NONE:
+            return
+        after = -1
+        while True:
+            async with self.store.read() as connection:
+                page = await ledger.frames_of(connection, self.lease.job_id, after, _PAGE)
+                done = await ledger.done_frames(connection, self.lease.job_id, [frame.number for frame in page])
+            if not page:
+                return
+            after = page[-1].number
+            self.old.known = await self.known(sorted(done))
+            sizes = [(frame.number, (frame.width, frame.height)) for frame in page if frame.number in done]
+            await self._put_off(await self._removals(sizes, everywhere=True))
+
+    def note_own(self, part: int, body: Body) -> None:
+        """The job has written this there."""
+        self.own.add(place_at(body))
+        self.looks.note_created(part, body)
+
+    def part_of(self, frame: int) -> int | None:
         """The CVAT job that a frame is written to: of several (an overlap) the first, so that it is written once."""
         return next((job.id for job in self.jobs if job.start <= frame <= job.stop), None)
 
-    async def _look(self, part: int) -> Standing:
+    async def look(self, part: int) -> Standing:
         """What stands there, as it was not long ago where what people make meanwhile counts."""
         since = self._looked.get(part)
         if since is None:
-            standing = await self._looks.last(part)
-            self._spoken[part] = await self.spoken(part, standing)
-        elif self.writing.spec.keep_manual_iou is not None and self._looks.is_due(part, since):
-            standing = await self._looks.again(part)
+            standing = await self.looks.last(part)
+            self.old.spoken[part] = await self.spoken(part, standing)
+        elif self.writing.spec.keep_manual_iou is not None and self.looks.is_due(part, since):
+            standing = await self.looks.again(part)
         else:
-            return await self._looks.last(part)
+            return await self.looks.last(part)
         self._looked[part] = time.monotonic()
         return standing
 
     def _plan(self, part: int, frames: Sequence[FinishedFrame], standing: Standing) -> NewIntent:
         """What comes and what goes; its ``frames`` are those on which anything does. Runs in a thread."""
-        create: dict[str, list[Body]] = {"tags": [], "shapes": []}
+        create: list[Body] = []
         remove: list[Body] = []
         touched, sizes = [], {}
         for frame in frames:
             number = frame.outcome.frame
             there = standing.by_frame.get(number, ())
             bodies = self._bodies(part, frame, standing)
-            goes = self._going(part, there, frame.size)
+            goes = self.old.on_frame(part, there, frame.size)
             if not bodies and not goes:
                 continue
             touched.append(number)
             sizes[str(number)] = frame.size
             remove += goes
-            for body in bodies:
-                create["tags" if is_tag(body) else "shapes"].append(body)
-        return NewIntent(
-            str(part),
-            tuple(touched),
-            {"create": create, "remove": remove, "after": dict(standing.after), "sizes": sizes},
-        )
+            create += bodies
+        body = {"create": by_kind(create), "remove": remove, "after": dict(standing.after), "sizes": sizes}
+        return NewIntent(str(part), tuple(touched), body)
 
-    async def _twice_stored(self, frames: Sequence[FinishedFrame]) -> list[NewIntent]:
-        """What goes from other CVAT jobs that share a frame: CVAT keeps the annotations of an overlap once for each."""
-        elsewhere: dict[int, list[FinishedFrame]] = defaultdict(list)
-        for frame in frames:
-            number = frame.outcome.frame
+    async def _removals(self, frames: Sequence[tuple[int, Size]], *, everywhere: bool) -> list[NewIntent]:
+        """What goes from frames of these sizes: from the other CVAT jobs that share a frame (CVAT keeps the annotations
+        of an overlap once for each), or from ``everywhere``."""
+        by_part: dict[int, list[tuple[int, Size]]] = defaultdict(list)
+        for number, size in frames:
             for job in self.jobs:
-                if job.start <= number <= job.stop and job.id != self._part_of(number):
-                    elsewhere[job.id].append(frame)
+                if job.start <= number <= job.stop and (everywhere or job.id != self.part_of(number)):
+                    by_part[job.id].append((number, size))
         intents = []
-        for part, shared in elsewhere.items():
-            standing = await self._look(part)
+        for part, sizes in by_part.items():
+            standing = await self.look(part)
             remove = [
                 body
-                for frame in shared
-                for body in self._going(part, standing.by_frame.get(frame.outcome.frame, ()), frame.size)
+                for number, size in sizes
+                for body in self.old.on_frame(part, standing.by_frame.get(number, ()), size)
             ]
-            sizes = {str(frame.outcome.frame): frame.size for frame in shared}
-            intents.append(NewIntent(str(part), (), removal(remove, sizes)))
+            intents.append(NewIntent(str(part), (), removal(remove, {str(number): size for number, size in sizes})))
         return intents
 
+    async def _replace_tracks(self) -> None:
+        """What goes of tracks: whole ones, on all of whose frames new annotations are in.
+
+        Of a track that our jobs wrote these are its keyframes, of any other one all frames that it is on.
+        """
+        await self.target.acquire(self.writes.patience)
+        planned = []
+        for job in self.jobs:
+            async with self.store.read() as connection:
+                done = await ledger.list_rows(
+                    connection, self.lease.job_id, state=FrameState.DONE, after=job.start - 1, most=1
+                )
+            if done and done[0].frame <= job.stop:
+                planned.append(await self._going_tracks(job, await self.look(job.id)))
+        await self._put_off(planned)
+
+    async def _going_tracks(self, job: RemoteJob, standing: Standing) -> NewIntent:
+        keyframes = sorted({number for track in standing.tracks for number in track.keyframes})
+        self.old.known = await self.known(keyframes)
+        meant = self.old.tracks(job, standing.tracks)
+        async with self.store.read() as connection:
+            done = await ledger.done_frames(connection, self.lease.job_id, range(job.start, job.stop + 1))
+            sizes = await selection.sizes_of(connection, self.writing.task.id, keyframes)
+        goes = [
+            track
+            for track, spans in meant
+            if all(number in done for span in spans for number in span) and self.old.lies_in_region(track, sizes)
+        ]
+        first = {str(track.body["frame"]): sizes[track.keyframes[0]] for track in goes}
+        return NewIntent(str(job.id), (), removal([track.body for track in goes], first))
+
+    async def _put_off(self, removals: Sequence[NewIntent]) -> None:
+        """They wait from now on: see ``cleaning.py``."""
+        removals = [intent for intent in removals if intent.body["remove"]]
+        async with self.store.write(durable=True) as connection:
+            await leases.renew(connection, self.lease, self.writing.lease_s)
+            await intent_rows.put_intents(connection, self.lease.job_id, removals)
+        for intent in removals:
+            self._cleaning.note(int(intent.part))
+
     def _bodies(self, part: int, frame: FinishedFrame, standing: Standing) -> list[Body]:
-        shapes, iou = frame.shapes, self.writing.spec.keep_manual_iou
-        if iou is not None:
-            known = standing.on(frame.outcome.frame, self.labels)
-            goes = {id(body) for body in self._going(part, known, frame.size)}
-            stay = [body for body in known if id(body) not in goes]
-            people = people_made([from_body(body, frame.size, self.labels) for body in stay])
-            shapes = beside(shapes, people, iou, frame.size)
-        groups: dict[int, int] = {}
-        bodies = []
-        for shape in shapes:
-            if shape.group and shape.group not in groups:
-                standing.group += 1
-                groups[shape.group] = standing.group
-            label = self.labels.by_name[shape.label]
-            body = to_body(shape, frame.outcome.frame, frame.size, label, groups.get(shape.group, 0))
-            if body is not None:
-                bodies.append(body)
-        return bodies
+        shapes = self._beside_people(part, frame, standing)
+        found = numbered_bodies(shapes, frame.outcome.frame, frame.size, self.labels, standing)
+        return [body for _, body in found]
 
-    def _going(self, part: int, bodies: Sequence[Body], size: Size) -> list[Body]:
-        """Of the annotations of a frame those that the job takes away: what ``clean`` names, where it looks."""
-        named = self.labels.names  # of a label that came after the run began nothing could be brought back
-        known = [body for body in bodies if body.get("label_id") in named and self._cleaned(part, body)]
-        roi = self.writing.spec.roi
-        if roi is None:
-            return known
-        shapes = [self._shape(body, size) for body in known]
-        there = {id(shape) for shape in looked_at(shapes, roi, size)}
-        return [body for body, shape in zip(known, shapes, strict=True) if id(shape) in there]
-
-    def _shape(self, body: Body, size: Size) -> Shape:
-        """Of what our jobs wrote, a group is one object in parts; any other may be of many."""
-        shape = from_body(body, size, self.labels)
-        return shape if (is_tag(body), body.get("id", 0)) in self._known else replace(shape, group=0)
-
-    def _cleaned(self, part: int, body: Body) -> bool:
-        """Whether it is of those that ``clean`` names; never one that the job has made itself, or that a run of another
-        job will look for when it goes on."""
-        place = (is_tag(body), body.get("id", 0))
-        if place in self.own or place in self._spoken[part]:
-            return False
-        match self.writing.spec.clean:
-            case Clean.ALL:
-                return True
-            case Clean.AUTOMATIC:
-                return bool(body.get("source") == AUTO)
-            case Clean.MODEL:
-                known = self._known.get(place)
-                if known is None:
-                    return False
-                return known.job_id != self.lease.job_id and known.model_id == self.writing.spec.model_id
-        return False
+    def _beside_people(self, part: int, frame: FinishedFrame, standing: Standing) -> Sequence[Shape]:
+        """The frame's shapes without those that would lie on what people made and what stays."""
+        iou = self.writing.spec.keep_manual_iou
+        if iou is None:
+            return frame.shapes
+        known = standing.on(frame.outcome.frame, self.labels)
+        goes = {id(body) for body in self.old.on_frame(part, known, frame.size)}
+        stay = [body for body in known if id(body) not in goes]
+        people = people_made([from_body(body, frame.size, self.labels) for body in stay])
+        return beside(frame.shapes, people, iou, frame.size)
 
     async def _carry_out(self, intent: Intent, *, since: float | None = None) -> Written:
         """What comes; what goes waits from then on."""
@@ -268,8 +315,7 @@ class CvatSink:
         if intent.body["remove"]:
             self._cleaning.note(part)
         for body in created:
-            self.own.add((is_tag(body), body["id"]))
-            self._looks.note_created(part, "tags" if is_tag(body) else "shapes", body["id"])
+            self.note_own(part, body)
         return Written(len(intent.frames), 0, len(created))
 
     def _as_shapes(self, intent: Intent, created: Sequence[Body]) -> list[tuple[int, list[Shape]]]:
@@ -305,6 +351,22 @@ class CvatSink:
         for half in intents:
             written += await self._carry_out(half)
         return written
+
+
+def numbered_bodies(
+    shapes: Sequence[Shape], frame: int, size: Size, labels: Labels, standing: Standing
+) -> list[tuple[Shape, Body]]:
+    """Those of a frame's shapes of which something lies on it, as they are created; groups are numbered on."""
+    groups: dict[int, int] = {}
+    found = []
+    for shape in shapes:
+        if shape.group and shape.group not in groups:
+            standing.group += 1
+            groups[shape.group] = standing.group
+        body = to_body(shape, frame, size, labels.by_name[shape.label], groups.get(shape.group, 0))
+        if body is not None:
+            found.append((shape, body))
+    return found
 
 
 def _only(intent: Intent, frames: Sequence[int]) -> NewIntent:

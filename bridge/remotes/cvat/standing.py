@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels
-from bridge.remotes.cvat.shapes import Body
+from bridge.remotes.cvat.shapes import KINDS, Body, Kind, place_at
 from bridge.remotes.cvat.tracks import Track
-from bridge.remotes.cvat.writes import KINDS
 
 SELDOM = 10.0  # times as long as a look took go by before the next one
 
 
 @dataclass(slots=True)
 class Standing:
-    """What stands in a CVAT job: by frame, and the highest numbers so far."""
+    """What stands in a CVAT job: tags and shapes by frame, tracks, and the highest numbers so far."""
 
     by_frame: Mapping[int, Sequence[Body]]
     tracks: Sequence[Track]
-    after: dict[str, int]
+    after: dict[Kind, int]
     group: int
 
     @classmethod
@@ -34,13 +33,17 @@ class Standing:
         """``whole``: with the annotations themselves."""
         by_frame: dict[int, list[Body]] = defaultdict(list)
         after = {kind: max((body.get("id") or 0 for body in answer[kind]), default=0) for kind in KINDS}
-        everything = [body for kind in (*KINDS, "tracks") for body in answer[kind]]
-        group = max((body.get("group") or 0 for body in everything), default=0)
+        group = max((body.get("group") or 0 for kind in KINDS for body in answer[kind]), default=0)
         if whole:
-            for body in (body for kind in KINDS for body in answer[kind]):
+            for body in (*answer["tags"], *answer["shapes"]):
                 by_frame[body.get("frame", -1)].append(body)
         tracks = [Track.of(body) for body in answer["tracks"]] if whole else []
         return cls(by_frame, tracks, after, group)
+
+    @property
+    def all(self) -> list[Body]:
+        """Tags, shapes and tracks."""
+        return [*(body for bodies in self.by_frame.values() for body in bodies), *(each.body for each in self.tracks)]
 
     def on(self, frame: int, labels: Labels) -> list[Body]:
         """All that stands on a frame and has a label of the task; of tracks where they are then."""
@@ -78,8 +81,9 @@ class Looks:
         """Whether, by the clock ``time.monotonic``, so much time has passed that another look costs little of it."""
         return time.monotonic() - since >= SELDOM * self._took_s.get(part, 0.0)
 
-    def note_created(self, part: int, kind: str, number: int) -> None:
+    def note_created(self, part: int, body: Body) -> None:
         """What this run has created itself is known without looking."""
         standing = self._last.get(part)
         if standing is not None:
+            kind, number = place_at(body)
             standing.after[kind] = max(standing.after[kind], number)

@@ -10,16 +10,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.domain import Intent, Job, Undone
-from bridge.remotes.cvat.cleaning import place_of
+from bridge.domain import Intent, Job, Shape, Undone
+from bridge.remotes.cvat.cleaning import kept_at, place_of
 from bridge.remotes.cvat.client import CvatClient
-from bridge.remotes.cvat.description import Labels
-from bridge.remotes.cvat.shapes import Body, again, is_tag, to_body
-from bridge.remotes.cvat.writes import KINDS, Place, Writes, unchanged
-from bridge.store import Store, remote_shapes
+from bridge.remotes.cvat.description import Labels, RemoteJob
+from bridge.remotes.cvat.shapes import KINDS, Body, Place, Size, again, kind_of, to_body
+from bridge.remotes.cvat.standing import Standing
+from bridge.remotes.cvat.tracks import track_body
+from bridge.remotes.cvat.writes import Writes, unchanged, with_rows
+from bridge.store import Store, ledger, remote_shapes, selection
 from bridge.store import intents as intent_rows
 from bridge.store import shapes as shape_rows
-from bridge.store import tasks as task_rows
 from bridge.store.intents import NewIntent
 from bridge.store.remote_shapes import KnownShape
 
@@ -33,6 +34,7 @@ class CvatUndo:
     client: CvatClient
     labels: Labels
     writes: Writes
+    parts: Mapping[str, RemoteJob]  # CVAT's jobs by their numbers
     _kept: list[KnownShape] = field(default_factory=list)
 
     async def run(self) -> Undone:
@@ -46,7 +48,8 @@ class CvatUndo:
         await self.writes.remove_twins()
         async with self.store.write() as connection:
             await remote_shapes.forget(connection, self._kept)
-        return Undone(done.removed, done.restored, len(self._kept))
+            held = await remote_shapes.count_held(connection, self.job.id)  # goes with the job's other rows
+        return Undone(done.removed + held, done.restored, len(self._kept))
 
     async def _plan(self) -> list[Intent]:
         """What is still to be done, committed before anything is asked for."""
@@ -66,51 +69,61 @@ class CvatUndo:
 
     async def _plan_part(self, part: str, mine: Sequence[KnownShape], theirs: Sequence[KnownShape]) -> NewIntent:
         answer = await self.client.annotations(int(part))
-        now = {(kind == "tags", body.get("id", 0)): body for kind in KINDS for body in answer[kind]}
-        sent = await self._as_sent(mine)
+        now = {(kind, body.get("id", 0)): body for kind in KINDS for body in answer[kind]}
+        written, sent = _by_place(mine), await self._as_sent(part, mine)
         remove = []
-        for known in mine:
-            at, body = now.get(_place(known)), sent.get(known.row)
+        for place, rows in written.items():
+            at, body = now.get(place), sent.get(place)
             if at is not None and (body is None or not unchanged(body, at)):
-                self._kept.append(known)
+                self._kept += rows
             elif at is not None:
-                remove.append({**at, "row": known.row})
-            # What a person has taken away is gone; its row goes with the job's others.
-        restore = [(known, again(known.place["body"])) for known in theirs]
-        create = {
-            "tags": [body for _, body in restore if is_tag(body)],
-            "shapes": [body for _, body in restore if not is_tag(body)],
-        }
-        rows = {
-            "tags": [known.row for known, body in restore if is_tag(body)],
-            "shapes": [known.row for known, body in restore if not is_tag(body)],
-        }
-        after = {kind: max((body.get("id") or 0 for body in answer[kind]), default=0) for kind in KINDS}
-        return NewIntent(part, (), {"create": create, "remove": remove, "after": after, "rows": rows})
+                remove.append({**at, "rows": [known.row for known in rows]})
+            # What a person has taken away is gone; its rows go with the job's others.
+        create: dict[str, list[Body]] = {kind: [] for kind in KINDS}
+        back: dict[str, list[list[int]]] = {kind: [] for kind in KINDS}
+        for rows in _by_place(theirs).values():
+            body = again(next(known.place["body"] for known in rows if "body" in known.place))
+            create[kind_of(body)].append(body)
+            back[kind_of(body)].append([known.row for known in rows])
+        after = Standing.of(answer, whole=False).after
+        return NewIntent(part, (), {"create": create, "remove": remove, "after": after, "rows": back})
 
-    async def _as_sent(self, mine: Sequence[KnownShape]) -> dict[int, Body]:
-        """Row -> the annotation as this job sent it."""
-        wanted = {known.row for known in mine}
-        numbers = sorted({known.frame for known in mine})
+    async def _as_sent(self, part: str, mine: Sequence[KnownShape]) -> dict[Place, Body]:
+        """Place -> the annotation as this job sent it."""
+        target, job = self.job.spec.target, self.parts.get(part)
         async with self.store.read() as connection:
-            shapes = await shape_rows.get_shapes(connection, self.job.spec.target, numbers)
-            sizes = {
-                row.number: (row.width, row.height)
-                for row in await task_rows.list_frames(connection, self.job.spec.target)
-            }
+            shapes = await shape_rows.get_shapes_by_id(connection, target, [known.row for known in mine])
+            sizes = await selection.sizes_of(connection, target, sorted({frame for frame, _ in shapes.values()}))
+            looked = await ledger.numbers_of(connection, self.job.id) if self.job.spec.track else []
 
-        def bodies() -> dict[int, Body]:
+        def bodies() -> dict[Place, Body]:
             made = {}
-            for number, found in shapes.items():
-                for shape in found:
-                    label = self.labels.by_name.get(shape.label)
-                    if shape.id in wanted and label is not None:
-                        body = to_body(shape, number, sizes[number], label, shape.group)
-                        if body is not None:
-                            made[shape.id] = body
+            for place, rows in _by_place(mine).items():
+                found = [shapes[known.row] for known in rows if known.row in shapes]
+                body = self._body(place, found, sizes, looked, job)
+                if body is not None:
+                    made[place] = body
             return made
 
         return await asyncio.to_thread(bodies)
+
+    def _body(
+        self,
+        place: Place,
+        found: Sequence[tuple[int, Shape]],
+        sizes: Mapping[int, Size],
+        looked: Sequence[int],
+        job: RemoteJob | None,
+    ) -> Body | None:
+        """Of the rows of one annotation, what was sent of them; None where its label is gone."""
+        label = self.labels.by_name.get(found[0][1].label) if found else None
+        if label is None:
+            return None
+        if place[0] == "tracks":
+            placed = sorted(((frame, shape, sizes[frame]) for frame, shape in found), key=lambda each: each[0])
+            return None if job is None else track_body(placed, label, 0, looked, job.stop)
+        frame, shape = found[0]
+        return to_body(shape, frame, sizes[frame], label, shape.group)
 
     async def _carry_out(self, intent: Intent, *, since: float | None = None) -> Undone:
         created = await self.writes.create(intent, since=since)
@@ -123,10 +136,11 @@ class CvatUndo:
             }
         back = [
             (gone[row], place_of(intent.part, body))
-            for row, body in _with_rows(intent.body["rows"], intent.body["create"], created)
+            for rows, body in with_rows(intent.body["rows"], intent.body["create"], created)
+            for row in rows
             if row in gone
         ]
-        taken = [written[body["row"]] for body in intent.body["remove"] if body["row"] in written]
+        taken = [written[row] for body in intent.body["remove"] for row in body["rows"] if row in written]
         async with self.store.write() as connection:
             await remote_shapes.bring_back(connection, back)
             await remote_shapes.forget(connection, taken)
@@ -134,21 +148,12 @@ class CvatUndo:
         return Undone(len(taken), len(back))
 
 
-def _with_rows(
-    rows: Mapping[str, Sequence[int]], sent: Mapping[str, Sequence[Body]], created: Sequence[Body]
-) -> list[tuple[int, Body]]:
-    """The created annotations with the rows of ours that they are; they are those sent, in order, some missing."""
-    pairs, place = [], 0
-    for kind in KINDS:
-        for row, body in zip(rows[kind], sent[kind], strict=True):
-            if place < len(created) and {**body, "id": created[place]["id"]} == created[place]:
-                pairs.append((row, created[place]))
-                place += 1
-    return pairs
-
-
-def _place(known: KnownShape) -> Place:
-    return bool(known.place["tag"]), int(known.place["id"])
+def _by_place(rows: Sequence[KnownShape]) -> dict[Place, list[KnownShape]]:
+    """Of a track there is a row for each keyframe."""
+    found = defaultdict[Place, list[KnownShape]](list)
+    for known in rows:
+        found[kept_at(known.place)].append(known)
+    return dict(found)
 
 
 def _sum(one: Undone, other: Undone) -> Undone:

@@ -22,16 +22,13 @@ from adapters.errors import Unavailable
 from bridge.domain import Intent
 from bridge.patience import Patience
 from bridge.remotes.cvat.client import CvatClient
-from bridge.remotes.cvat.shapes import Body, is_tag, reference_to
+from bridge.remotes.cvat.shapes import KINDS, Body, Place, by_kind, kind_of, place_at, reference_to
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 1.0
 MOST_GONE = 5000  # annotations taken away by one request
 NEAR = 0.51  # pixels: versions round coordinates differently
-
-Place = tuple[bool, int]  # whether it is a tag, and CVAT's id: tags and shapes are numbered apart
-KINDS = ("tags", "shapes")
 
 
 @dataclass(slots=True)
@@ -57,7 +54,7 @@ class Writes:
         Raises RemoteRefused where CVAT takes none of it, and Unavailable where it is unknown what has happened.
         """
         sent = intent.body["create"]
-        if not any(sent[kind] for kind in KINDS):
+        if not any(sent.get(kind) for kind in KINDS):
             return []
 
         async def attempt() -> list[Body]:
@@ -88,11 +85,7 @@ class Writes:
         for start in range(0, len(intent.body["remove"]), MOST_GONE):
             gone = intent.body["remove"][start : start + MOST_GONE]
             await self.check(intent)
-            content = {
-                "tags": [reference_to(body) for body in gone if is_tag(body)],
-                "shapes": [reference_to(body) for body in gone if not is_tag(body)],
-            }
-            await self.client.delete(int(intent.part), content)
+            await self._delete(intent, gone)
 
     async def remove_twins(self) -> None:
         """Of requests that were sent again, what the first one has brought after all."""
@@ -102,11 +95,11 @@ class Writes:
             if twins:
                 log.warning("CVAT carried out a request that it had not answered", job=intent.part, twins=len(twins))
                 await self.check(intent)
-                content = {
-                    "tags": [reference_to(body) for body in twins if is_tag(body)],
-                    "shapes": [reference_to(body) for body in twins if not is_tag(body)],
-                }
-                await self.client.delete(int(intent.part), content)
+                await self._delete(intent, twins)
+
+    async def _delete(self, intent: Intent, gone: Iterable[Body]) -> None:
+        content = {kind: [reference_to(body) for body in bodies] for kind, bodies in by_kind(gone).items()}
+        await self.client.delete(int(intent.part), content)
 
     async def _find(self, intent: Intent, since: float) -> list[Body] | None:
         """What stands there of what was sent; None where nothing does and no request is at work any more.
@@ -133,8 +126,8 @@ class Writes:
         strange: list[Body] = []
         for kind in KINDS:
             for body in answer[kind]:
-                if isinstance(body.get("id"), int) and body["id"] > after[kind]:
-                    (ours if (kind == "tags", body["id"]) in known else strange).append(body)
+                if isinstance(body.get("id"), int) and body["id"] > after.get(kind, 0):
+                    (ours if (kind, body["id"]) in known else strange).append(body)
         return ours, strange
 
 
@@ -142,10 +135,11 @@ def _numbered(sent: Mapping[str, Sequence[Body]], answer: Any) -> list[Body] | N
     """The bodies with the ids that were answered; None where the answer does not fit what was sent."""
     numbered: list[Body] = []
     for kind in KINDS:
-        got = answer.get(kind) if isinstance(answer, dict) else None
-        if not isinstance(got, list) or len(got) != len(sent[kind]):
+        got = answer.get(kind, []) if isinstance(answer, dict) else None
+        mine_of = sent.get(kind, ())
+        if not isinstance(got, list) or len(got) != len(mine_of):
             return None
-        for mine, theirs in zip(sent[kind], got, strict=True):
+        for mine, theirs in zip(mine_of, got, strict=True):
             if not isinstance(theirs, dict) or not isinstance(theirs.get("id"), int) or not alike(mine, theirs):
                 return None
             numbered.append({**mine, "id": theirs["id"]})
@@ -159,7 +153,7 @@ def matched(sent: Mapping[str, Iterable[Body]], standing: Iterable[Body]) -> lis
         free[_key(body)].append(body)
     found: list[Body | None] = []
     for kind in KINDS:
-        for mine in sent[kind]:
+        for mine in sent.get(kind, ()):
             others = free[_key(mine)]
             place = next((place for place, other in enumerate(others) if alike(mine, other)), None)
             found.append(None if place is None else {**mine, "id": others.pop(place)["id"]})
@@ -168,12 +162,12 @@ def matched(sent: Mapping[str, Iterable[Body]], standing: Iterable[Body]) -> lis
 
 def half_done(intents: Sequence[Intent], standing: Iterable[Body], known: Container[Place]) -> set[Place]:
     """The places of what these intents may have created, which no ledger ``known`` to us has yet, or may take away."""
-    places = {(is_tag(body), body["id"]) for intent in intents for body in intent.body["remove"]}
-    strange = [body for body in standing if (is_tag(body), body.get("id", 0)) not in known]
+    places = {place_at(body) for intent in intents for body in intent.body["remove"]}
+    strange = [body for body in standing if place_at(body) not in known]
     for intent in intents:
         after = intent.body["after"]
-        newer = [body for body in strange if body.get("id", 0) > after.get("tags" if is_tag(body) else "shapes", 0)]
-        places |= {(is_tag(body), body["id"]) for body in matched(intent.body["create"], newer) if body}
+        newer = [body for body in strange if body.get("id", 0) > after.get(kind_of(body), 0)]
+        places |= {place_at(body) for body in matched(intent.body["create"], newer) if body}
     return places
 
 
@@ -183,29 +177,41 @@ def _twins(sent: Mapping[str, Sequence[Body]], ours: Sequence[Body], strange: Se
     CVAT gives a shape that a person edits a new number. So where ours no longer stands, the copy is that person's.
     """
     stand = matched(sent, ours)
-    bodies = [body for kind in KINDS for body in sent[kind]]
-    doubled = [mine for mine, there in zip(bodies, stand, strict=True) if there is not None]
-    again = {
-        "tags": [body for body in doubled if is_tag(body)],
-        "shapes": [body for body in doubled if not is_tag(body)],
-    }
-    by_place = {(is_tag(body), body["id"]): body for body in strange}
-    found = [body for body in matched(again, strange) if body is not None]
-    return [body for body in found if unchanged(body, by_place[is_tag(body), body["id"]])]
+    bodies = [body for kind in KINDS for body in sent.get(kind, ())]
+    doubled = by_kind(mine for mine, there in zip(bodies, stand, strict=True) if there is not None)
+    by_place = {place_at(body): body for body in strange}
+    found = [body for body in matched(doubled, strange) if body is not None]
+    return [body for body in found if unchanged(body, by_place[place_at(body)])]
+
+
+def with_rows(
+    rows: Mapping[str, Sequence[Sequence[int]]], sent: Mapping[str, Sequence[Body]], created: Sequence[Body]
+) -> list[tuple[Sequence[int], Body]]:
+    """The created annotations with the rows of ours that they are; they are those sent, in order, some missing."""
+    pairs, place = [], 0
+    for kind in KINDS:
+        for of_body, body in zip(rows.get(kind, ()), sent.get(kind, ()), strict=True):
+            if place < len(created) and {**body, "id": created[place]["id"]} == created[place]:
+                pairs.append((of_body, created[place]))
+                place += 1
+    return pairs
 
 
 def _key(body: Mapping[str, Any]) -> tuple[Any, ...]:
-    return body.get("frame"), body.get("label_id"), body.get("type"), len(body.get("points") or ())
+    keyframes = len(body.get("shapes") or ())
+    return body.get("frame"), body.get("label_id"), body.get("type"), len(body.get("points") or ()), keyframes
 
 
 def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Of the same frame, label and form, and in the same place."""
+    """Of the same frame, label and form, and in the same place; a track on each of its keyframes."""
     if _key(one) != _key(other):
         return False
     pairs = zip(one.get("points") or (), other.get("points") or (), strict=True)
     if any(abs(a - b) > NEAR for a, b in pairs):
         return False
     if abs((one.get("rotation") or 0.0) - (other.get("rotation") or 0.0)) > NEAR:
+        return False
+    if not all(alike(mine, theirs) and _same(mine, theirs, "outside") for mine, theirs in _keyframes(one, other)):
         return False
     parts, others = _parts(one), _parts(other)
     return parts.keys() == others.keys() and all(
@@ -219,11 +225,23 @@ def unchanged(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """As ``alike``, and nobody has changed its attributes, its points' visibility or who made it."""
     if not alike(one, other) or one.get("source") != other.get("source") or _values(one) != _values(other):
         return False
-    flags = ("outside", "occluded")
-    if any(bool(one.get(flag)) != bool(other.get(flag)) for flag in flags):
+    if not _same(one, other, "outside", "occluded") or not all(unchanged(*pair) for pair in _keyframes(one, other)):
         return False
     parts, others = _parts(one), _parts(other)
-    return all(bool(part.get(flag)) == bool(others[label].get(flag)) for label, part in parts.items() for flag in flags)
+    return all(_same(part, others[label], "outside", "occluded") for label, part in parts.items())
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], *flags: str) -> bool:
+    return all(bool(one.get(flag)) == bool(other.get(flag)) for flag in flags)
+
+
+def _keyframes(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Of two tracks that have as many of them, in pairs; none of other annotations."""
+
+    def ordered(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return sorted(body.get("shapes") or (), key=lambda placed: int(placed.get("frame", 0)))
+
+    return list(zip(ordered(one), ordered(other), strict=True))
 
 
 def _parts(body: Mapping[str, Any]) -> dict[Any, Mapping[str, Any]]:

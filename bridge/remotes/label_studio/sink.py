@@ -205,6 +205,9 @@ class PredictionSink:
     async def flush(self) -> None:
         """Nothing is put off."""
 
+    async def finish(self) -> None:
+        """Nothing waits for the end."""
+
     async def _carry_out(self, intent: Intent, *, again: bool = False) -> Written:
         """``again``: an earlier run may have carried out a part of it."""
         items = {int(item["task"]): item for item in intent.body["items"]}

@@ -123,7 +123,7 @@ async def annotate(call: PageCall) -> Page:
         "task": task,
         "models": models,
         "props": props,
-        "trackable": task.remote_kind is None,  # tracks are made of shapes that are kept here
+        "trackable": task.remote_kind != KIND,  # Label Studio has none
         "is_video": await _begins_with_a_video(call, task),
     }
     return Page("annotate.html", "Automatic annotation", "tasks", values)

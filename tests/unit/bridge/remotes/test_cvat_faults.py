@@ -112,7 +112,7 @@ async def test_how_long_a_request_is_at_work_counts_from_when_it_was_sent(
             return act(*args, **more)  # type: ignore[arg-type]
 
         monkeypatch.setattr(made.cvat, "_act", note)
-        await _broken_off(made, job, 2)
+        await broken_off(made, job, 2)
         async with made.made.store.read() as connection:
             (left,) = await intent_rows.open_intents(connection, job.id)
         assert left.created_at.timestamp() >= sent[0]
@@ -126,7 +126,7 @@ async def test_a_wrong_count_in_the_answer_is_looked_up(tmp_path: Path, monkeypa
         await made.check_exactly_once(job)
 
 
-async def _broken_off(made: CvatWorld, job: Job, after: int) -> None:
+async def broken_off(made: CvatWorld, job: Job, after: int) -> None:
     """The run ends at its ``after``-th change of CVAT, as if the process were gone: nothing more is written here."""
     seen = 0
     running = asyncio.create_task(made.made.jobs.run(job.id))
@@ -160,7 +160,7 @@ async def test_any_history_of_faults_and_breaks_leaves_every_shape_once(
         for _ in range(4):
             made.cvat.unanswered = rng.choices(["drop", "late", "lost", "answered"], k=4)
             made.cvat.faults = [Fault(rng.choice(["503", "429"]), "annotations", rng.randrange(2))]
-            await _broken_off(made, job, rng.randrange(1, 6))
+            await broken_off(made, job, rng.randrange(1, 6))
             job = await made.made.jobs.get(job.id)
             if job.state in (JobState.FAILED, JobState.CANCELLED):
                 job = await made.made.jobs.resume(job.id)

@@ -22,7 +22,7 @@ from bridge.patience import Patience
 from bridge.remotes.cvat.addresses import parse_address
 from bridge.remotes.cvat.client import CvatClient
 from bridge.remotes.cvat.description import Labels, labels_of
-from bridge.remotes.cvat.shapes import from_body, is_tag, to_body
+from bridge.remotes.cvat.shapes import by_kind, from_body, kind_of, to_body
 from tests.servers.cvat import TOKEN, CvatJob, CvatServer, CvatTask, State, images_task, label
 from tests.servers.files import FileServer
 from tests.unit.bridge.remotes.cvat_world import LABELS, cvat_world
@@ -82,7 +82,7 @@ def test_what_leaves_is_inside_complete_and_finite() -> None:
     assert max(polygon["points"][1::2]) == 48
     assert ellipse["points"] == [30.0, 20.0, 40.0, 15.0]
     assert points["points"] == [5.0, 5.0, 64.0, 9.0]
-    assert is_tag(tag)
+    assert kind_of(tag) == "tags"
     assert [(e["label_id"], e["outside"], e["points"]) for e in skeleton["elements"]] == [
         (41, False, [5.0, 5.0]),
         (42, True, [5.0, 5.0]),
@@ -115,10 +115,7 @@ async def test_cvats_own_sdk_reads_what_we_wrote() -> None:
             cvat.url, TOKEN, patience=Patience(5), policy=HttpPolicy(frozenset({f"127.0.0.1:{cvat.port}"}))
         )
         bodies = [to_body(shape, 3, SIZE, KNOWN.by_name[shape.label], 0) for shape in SHAPES]
-        content = {
-            "tags": [body for body in bodies if body and is_tag(body)],
-            "shapes": [body for body in bodies if body and not is_tag(body)],
-        }
+        content = by_kind(body for body in bodies if body)
         await client.create(4200, content)
         await client.close()
 
