@@ -82,5 +82,9 @@ class Unavailable(Transient):
         self.retry_after = retry_after
 
 
+class GatewayTimeout(Unavailable):
+    """The host, or what stands before it, gave the request up: it is busy, or what was asked takes too long there."""
+
+
 class PredictTimeout(Transient):
     """No answer within the model's time limit."""

@@ -22,6 +22,7 @@ from adapters.errors import (
     AccessDenied,
     BadFrame,
     BadOutput,
+    GatewayTimeout,
     ModelNotFound,
     PredictorError,
     PredictTimeout,
@@ -195,7 +196,8 @@ class HttpCaller:
                     f"{host} does not serve {request.subject}{says}.", hint="Check its name and version."
                 )
             case 408 | 504:
-                return PredictTimeout(f"{host} took too long (HTTP {status}){says}.")
+                text = f"{host} took too long (HTTP {status}){says}."
+                return GatewayTimeout(text, retry_after=answer.retry_after)
             case 429:
                 return RateLimited(f"{host} asks us to slow down.", retry_after=answer.retry_after)
             case 503 if answer.loading:

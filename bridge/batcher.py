@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from adapters.base import Detections, PredictOptions
 from adapters.errors import (
     AccessDenied,
+    GatewayTimeout,
     ModelNotFound,
     PredictorError,
     PredictTimeout,
@@ -194,7 +195,7 @@ class Batcher:
         try:
             return list(await self._predictor.ask([ask.frame for ask in batch], options))
         except PredictorError as error:
-            for_all = isinstance(error, _FOR_ALL) and not isinstance(error, PredictTimeout)
+            for_all = isinstance(error, _FOR_ALL) and not isinstance(error, PredictTimeout | GatewayTimeout)
             if len(batch) == 1 or for_all:
                 return [error] * len(batch)
         half = len(batch) // 2

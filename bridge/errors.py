@@ -119,6 +119,7 @@ PREDICTOR_STATUS: tuple[tuple[type[predictor.PredictorError], int, str], ...] = 
     (predictor.ModelStuck, 503, "model_stuck"),
     (predictor.RateLimited, 429, "rate_limited"),
     (predictor.PredictTimeout, 504, "predict_timeout"),
+    (predictor.GatewayTimeout, 504, "predict_timeout"),
     (predictor.Unavailable, 503, "unavailable"),
     (predictor.PredictorError, 502, "predictor_error"),
 )

@@ -17,6 +17,7 @@ from bridge.applying import StoredResults
 from bridge.domain import Job, JobState, Model, Task
 from bridge.errors import BridgeError, Overloaded
 from bridge.fallback import fallback_of, lent_with_fallback
+from bridge.host_check import HostCheck
 from bridge.job_plan import JobPlan, Progress, RunnerOptions
 from bridge.linking import link_shapes
 from bridge.patience import Patience
@@ -136,7 +137,10 @@ class JobRun:
                 keep_results=job.source_job_id is None,
                 prompts=prompts,
             )
-            self._runner = runner = Runner(self.store, predictor, source, sink, plan, patience, options, on_progress)
+            host = HostCheck(self.store, self.lease.job_id, asked, pictures)
+            self._runner = runner = Runner(
+                self.store, predictor, source, sink, plan, patience, options, on_progress, host=host
+            )
             if job.spec.track is not None:
                 runner.last_step = partial(
                     link_shapes, self.store, self.lease, task.id, job.spec.track, options.lease_s

@@ -7,7 +7,6 @@ ends the run before that leaves the frame pending, and the next run begins there
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -21,16 +20,17 @@ from adapters.errors import (
     OutOfMemory,
     PredictorError,
     PredictTimeout,
-    Unavailable,
 )
 from adapters.frame import Frame
 from bridge import results
+from bridge.asking import Asking, Failure
 from bridge.domain import JobState, StoredFrame
 from bridge.errors import BridgeError, predictor_code
+from bridge.host_check import HostCheck
 from bridge.job_plan import JobPlan, Progress, RunnerOptions
 from bridge.patience import Patience
 from bridge.refine import refine
-from bridge.run_errors import first_error, why_the_run_ends
+from bridge.run_errors import first_error
 from bridge.sinks.sink import FinishedFrame, Sink, Written
 from bridge.sources.frame_source import FrameSource, Picture
 from bridge.speed import Speed
@@ -71,13 +71,18 @@ class Runner:
     last_step: Callable[[], Awaitable[object]] | None = (
         None  # done when all frames are, before the sink's; done again where it was cut off
     )
+    host: HostCheck | None = None
     _failure: str | None = None  # why the job failed as a whole
     _written: int = 0
     _failed: int = 0
     _shapes: int = 0
     _batch_limit: int = 0
-    _answered_at: float = 0.0  # when the model last answered, by the monotonic clock
+    _asking: Asking = field(init=False)
     _speed: Speed = field(default_factory=Speed)
+
+    def __post_init__(self) -> None:
+        asked_for = PredictOptions(self.options.floor_score, self.plan.prompts, self.options.max_detections)
+        self._asking = Asking(self.predictor, asked_for, self.patience, self.host)
 
     @property
     def _ending(self) -> asyncio.Event:
@@ -281,12 +286,10 @@ class Runner:
         """What became of each frame. A batch that fails is split until the bad frame is alone."""
         if not frames:
             return []
-        began = time.monotonic()
-        try:
-            return list(await self._ask(frames))
-        except PredictorError as error:
-            failure = error
-        ends = None if self._is_theirs(failure, began) else why_the_run_ends(failure)
+        found = await self._asking.ask(frames)
+        if not isinstance(found, Failure):
+            return [*found]
+        failure, ends = found.error, found.ends
         if ends is None and len(frames) == 1:
             return [failure]
         if ends is not None and not self._ending.is_set():
@@ -303,18 +306,6 @@ class Runner:
         size = 1 if isinstance(failure, PredictTimeout) else len(frames) // 2
         parts = [frames[:size], frames[size:]] if size > 1 else [[frame] for frame in frames]
         return [answer for part in parts for answer in await self._answers(part)]
-
-    async def _ask(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Predict, with patience for what passes by itself. Raises PredictorError."""
-        options = PredictOptions(self.options.floor_score, self.plan.prompts, self.options.max_detections)
-        found = await self.patience.ask(self.predictor.card.name, lambda: self.predictor.predict(frames, options))
-        self._answered_at = time.monotonic()
-        return found
-
-    def _is_theirs(self, error: PredictorError, began: float) -> bool:
-        """Whether a host failed on these frames alone: it went on answering others until patience with them ended."""
-        answering = self._answered_at > began + self.patience.seconds / 2
-        return isinstance(error, Unavailable) and answering and not self._ending.is_set()
 
     def _finish(self, batch: Sequence[StoredFrame], answers: Sequence[_Answer]) -> list[FinishedFrame]:
         """Raw results packed and made shapes of: runs in a thread."""

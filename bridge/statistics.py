@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from bridge import results
 from bridge.domain import Shape, Source, StoredFrame
-from bridge.job_spec import FrameSelection
+from bridge.job_spec import FrameSelection, Region
+from bridge.keeping import looked_at
 from bridge.store import Store
 from bridge.store import jobs as job_rows
 from bridge.store import models as model_rows
@@ -21,6 +23,7 @@ from bridge.store import statistics as rows
 from bridge.store import tasks as task_rows
 
 SAMPLE = 1000  # frames whose raw results are read for a histogram
+PAGE = 256  # frames read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +118,18 @@ class Statistics:
             annotated = await rows.annotated_by_job(connection, job_id)
         return Tally(job.frames_done, annotated, sum(counted["sources"].values()), **counted)
 
-    async def cleanable(self, task_id: int, model_id: int, selection: FrameSelection) -> Cleanable:
-        """Raises NotFound."""
+    async def cleanable(
+        self, task_id: int, model_id: int, selection: FrameSelection, roi: Region | None = None
+    ) -> Cleanable:
+        """``roi``: of a job that looks there alone. Raises NotFound."""
         async with self.store.read() as connection:
             await task_rows.get_task(connection, task_id)
             await model_rows.get_model(connection, model_id)
-            found = await rows.count_by_origin(connection, task_id, model_id, selection)
             frames = await rows.count_selected(connection, task_id, selection)
+            if roi is None:
+                found = await rows.count_by_origin(connection, task_id, model_id, selection)
+        if roi is not None:
+            found = await self._looked_at(task_id, model_id, selection, roi)
         everything: dict[str, int] = {}
         for source, _, count in found:
             everything[source] = everything.get(source, 0) + count
@@ -132,6 +140,22 @@ class Statistics:
             automatic={automatic: everything[automatic]} if automatic in everything else {},
             all=everything,
         )
+
+    async def _looked_at(
+        self, task_id: int, model_id: int, selection: FrameSelection, roi: Region
+    ) -> list[tuple[str, bool, int]]:
+        """(source, whether a job of this model made it, shapes) of what lies where a job with this region looks."""
+        counts = Counter[tuple[str, bool]]()
+        after = -1
+        while True:
+            async with self.store.read() as connection:
+                own = await rows.jobs_of_model(connection, model_id)
+                page = await rows.selected_with_shapes(connection, task_id, selection, after, PAGE)
+                known = await shape_rows.get_shapes(connection, task_id, [frame.number for frame in page])
+            if not page:
+                return [(source, ours, count) for (source, ours), count in counts.items()]
+            after = page[-1].number
+            counts += await asyncio.to_thread(_by_origin, page, known, roi, own)
 
     async def raw_scores(self, job_id: int) -> RawScores:
         """Of a job, or of the one whose results it reads. Raises NotFound."""
@@ -149,6 +173,16 @@ class Statistics:
             before = await shape_rows.shapes_without_job(connection, job.spec.target, number, job_id)
             after = await shape_rows.get_shapes(connection, job.spec.target, [number])
         return Compared(frame, before, after[number])
+
+
+def _by_origin(
+    page: Sequence[StoredFrame], known: Mapping[int, Sequence[Shape]], roi: Region, own: set[int]
+) -> Counter[tuple[str, bool]]:
+    counts = Counter[tuple[str, bool]]()
+    for frame in page:
+        there = looked_at(known[frame.number], roi, (frame.width, frame.height))
+        counts.update((str(shape.source), shape.job_id in own) for shape in there)
+    return counts
 
 
 def _histograms(bodies: Sequence[bytes]) -> dict[str, list[int]]:

@@ -25,10 +25,15 @@ WithImages = Annotated[
 ]
 Format = Annotated[str, typer.Option("--format", help="Format of the file, such as coco.")]
 
-# Of videos; named as the frames of a job are.
-First = Annotated[int, typer.Option("--from", min=0, help="Of videos: number of the first frame, from 0.")]
-Stop = Annotated[int | None, typer.Option("--to", min=1, help="Of videos: frame number to stop before.")]
-Every = Annotated[int, typer.Option("--every", min=1, help="Of videos: take every Nth frame.")]
+# Of videos and of images; named as the frames of a job are.
+First = Annotated[
+    int,
+    typer.Option(
+        "--from", min=0, help="Number of the first frame, from 0: of a video, or of the images in their order."
+    ),
+]
+Stop = Annotated[int | None, typer.Option("--to", min=1, help="Frame number to stop before, likewise.")]
+Every = Annotated[int, typer.Option("--every", min=1, help="Take every Nth frame, likewise.")]
 
 
 def show_rejected(found: Collected, json: bool) -> None:

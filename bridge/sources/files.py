@@ -36,7 +36,8 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class VideoRange:
-    """Which frames of a video: numbers from 0, ``stop`` exclusive, every ``step``-th."""
+    """Which frames of a video, or which of the images given with it: numbers from 0, ``stop`` exclusive, every
+    ``step``-th."""
 
     start: int = 0
     stop: int | None = None
@@ -107,15 +108,15 @@ def collect(
     same. In folders and zips a file counts as an image by its suffix; a single file is always tried. Hidden files and
     linked folders are passed over. Sizes are of the upright image. Headers are read, and the ends of files that can
     tell a cut; only a file that looks cut short is decoded to be sure. Zips are unpacked into a new folder below
-    ``extract_to`` and left there. A single file is a video by its suffix; ``video`` says which of its frames are taken,
-    and videos in folders and zips are passed over. With ``within``, a file that links lead out of all those folders is
-    rejected.
+    ``extract_to`` and left there. A single file is a video by its suffix; videos in folders and zips are passed over.
+    ``video`` says which frames of each video are taken, and which of all images, in their order. With ``within``, a
+    file that links lead out of all those folders is rejected.
 
     Blocks; call it in a thread. Raises InvalidRequest (a path is missing or no zip) and TooLarge.
     """
     bounds, wanted = limits or ImageLimits(), video or VideoRange()
     gathering = _Gathering(extract_to, bounds)
-    candidates = [found for path in paths for found in gathering.candidates(path)]
+    candidates = _taken([found for path in paths for found in gathering.candidates(path)], wanted)
     if within is not None:
         roots = [root.resolve() for root in (*within, extract_to)]
         inside = []
@@ -141,6 +142,13 @@ def collect(
                     parent = printable(candidate.parent)
                     frames += [_named(frame, names.claim(printable(frame.name), parent)) for frame in result]
     return Collected(frames, gathering.rejected, gathering.skipped)
+
+
+def _taken(candidates: Sequence[_Candidate], wanted: VideoRange) -> list[_Candidate]:
+    """All videos, and of the images, which are one sequence in the order given, those that are wanted."""
+    images = [place for place, each in enumerate(candidates) if each.path.suffix.lower() not in VIDEO_SUFFIXES]
+    left = set(images).difference(images[wanted.start : wanted.stop : wanted.step])
+    return [each for place, each in enumerate(candidates) if place not in left]
 
 
 def _is_below(path: Path, roots: Sequence[Path]) -> bool:

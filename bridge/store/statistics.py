@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridge.domain import StoredFrame
 from bridge.job_spec import FrameSelection
 from bridge.store.tables import frames, jobs, labels, results, shapes
 from bridge.store.tasks import selected_frames
@@ -72,6 +73,22 @@ async def count_by_origin(
     if selection != FrameSelection():
         query = query.where(shapes.c.frame.in_(selected_frames(task_id, selection)))
     return [(row[0], bool(row[1]), row[2]) for row in await connection.execute(query)]
+
+
+async def selected_with_shapes(
+    connection: AsyncConnection, task_id: int, selection: FrameSelection, after: int, most: int
+) -> list[StoredFrame]:
+    """The next of the selected frames behind ``after`` that hold shapes, in order of their numbers."""
+    holding = sa.select(shapes.c.frame).where(shapes.c.task_id == task_id, _LIVE, shapes.c.frame > after)
+    query = sa.select(frames).where(frames.c.task_id == task_id, frames.c.number > after)
+    query = query.where(frames.c.number.in_(selected_frames(task_id, selection)), frames.c.number.in_(holding))
+    return [
+        StoredFrame(**row._mapping) for row in await connection.execute(query.order_by(frames.c.number).limit(most))
+    ]
+
+
+async def jobs_of_model(connection: AsyncConnection, model_id: int) -> set[int]:
+    return set((await connection.execute(sa.select(jobs.c.id).where(jobs.c.model_id == model_id))).scalars())
 
 
 async def count_selected(connection: AsyncConnection, task_id: int, selection: FrameSelection) -> int:

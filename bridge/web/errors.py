@@ -29,7 +29,7 @@ ERROR_CODES: dict[str, str] = {
     "wrong_shape": "A mapping pairs a task label with a model whose shapes it cannot hold.",
     "bad_prompts": "What a model is asked to look for is missing, ambiguous, or nothing that it can be asked.",
     "no_frames": "The job's selection of frames is empty.",
-    "no_tracks": "Shapes of a task in Label Studio, or of a model whose shapes CVAT has no tracks of, cannot be linked into tracks.",
+    "no_tracks": "Tracks are wanted of a task in Label Studio, or of shapes that CVAT has no tracks of.",
     "empty_region": "The region of interest lies outside of every frame.",
     "too_many_tiles": "A frame would be cut into too many tiles.",
     "no_results": "The job has left no raw results that another one could read.",

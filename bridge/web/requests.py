@@ -243,6 +243,7 @@ class CleanableQuery(Body):
     stop: int | None = Field(default=None, ge=1, le=2**31 - 1)
     step: int = Field(default=1, ge=1, le=2**31 - 1)
     only: Literal["all", "unannotated"] = "all"
+    roi: Json[Region] | None = Field(default=None, description="Where the job looks, in JSON; as `roi` of a job.")
 
     @property
     def selection(self) -> FrameSelection:
@@ -260,9 +261,9 @@ class UploadQuery(Body):
         default=None, description="Name of the one file whose bytes are the body."
     )
     skip_known: bool = Field(default=False, description="Pass over frames whose name the task has, instead of 409.")
-    start: int = Field(default=0, ge=0, le=2**31 - 1, description="Of videos: number of the first frame, from 0.")
-    stop: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Of videos: the frame to stop before.")
-    step: int = Field(default=1, ge=1, le=2**31 - 1, description="Of videos: every so many frames one is taken.")
+    start: int = Field(default=0, ge=0, le=2**31 - 1, description="Number of the first frame, from 0.")
+    stop: int | None = Field(default=None, ge=1, le=2**31 - 1, description="The frame to stop before.")
+    step: int = Field(default=1, ge=1, le=2**31 - 1, description="Every so many frames one is taken.")
 
     @property
     def video(self) -> VideoRange:

@@ -184,7 +184,8 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/tasks/{task_id}/cleanable", "getCleanable", READ, "Statistics",
           "What a job would clean",
           statistics.get_cleanable, r.CleanableQuery, Nothing, {200: aa.CleanableAnswer}, errors=(404,),
-          description="For each choice of `clean`, the shapes that a job of this model takes away from these frames."),
+          description="For each choice of `clean`, the shapes that a job of this model takes away from these "
+                      "frames; with `roi`, JSON in the query, one that looks there alone."),
     Route("GET", "/v1/jobs/{job_id}/statistics", "getJobStatistics", READ, "Statistics",
           "A job's shapes by label, type, source and score",
           statistics.get_job_statistics, Nothing, Nothing, {200: aa.StatisticsAnswer}, errors=(404,),

@@ -28,7 +28,8 @@ async def get_task_statistics(call: Call[Nothing, Nothing]) -> StatisticsAnswer:
 
 async def get_cleanable(call: Call[CleanableQuery, Nothing]) -> CleanableAnswer:
     query, statistics = call.query, Statistics(call.service.store)
-    return CleanableAnswer.of(await statistics.cleanable(call.ids["task_id"], query.model_id, query.selection))
+    counted = await statistics.cleanable(call.ids["task_id"], query.model_id, query.selection, query.roi)
+    return CleanableAnswer.of(counted)
 
 
 async def get_job_statistics(call: Call[Nothing, Nothing]) -> StatisticsAnswer:

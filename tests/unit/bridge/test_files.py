@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bridge.errors import InvalidRequest, TooLarge
-from bridge.sources.files import Collected, ImageLimits, collect
+from bridge.sources.files import Collected, ImageLimits, VideoRange, collect
 from bridge.sources.names import UniqueNames, natural_key, printable
 
 
@@ -40,6 +40,27 @@ def make_zip(path: Path, entries: dict[str, bytes]) -> Path:
         for name, body in entries.items():
             out.writestr(name, body)
     return path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (VideoRange(step=3), [0, 3, 6, 9, 12]),
+        (VideoRange(1, 8, 3), [1, 4, 7]),
+        (VideoRange(11), [11, 12]),
+        (VideoRange(40), []),
+    ],
+)
+def test_a_range_takes_images_in_their_order_across_all_that_was_given(
+    tmp_path: Path, wanted: VideoRange, left: list[int]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(11):
+        (folder / f"img{number}.jpg").write_bytes(encoded())
+    packed = make_zip(tmp_path / "more.zip", {"img11.jpg": encoded(), "img12.jpg": encoded()})
+    found = collect([folder, packed], extract_to=tmp_path / "out", video=wanted)
+    assert names(found) == [f"img{number}.jpg" for number in left]
 
 
 def test_a_mixed_folder_gives_its_good_images_and_names_its_bad_ones(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from adapters.errors import (
     AccessDenied,
     BadFrame,
     BadOutput,
+    GatewayTimeout,
     ModelNotFound,
     OutOfMemory,
     PredictorError,
@@ -289,6 +290,66 @@ async def test_a_frame_on_which_a_host_always_fails_fails_alone_while_others_are
         job = await made.run()
         assert (job.state, job.frames_done, job.error) == (JobState.SUCCEEDED, 59, None)
         assert await failed(made, job) == {3: "unavailable"}
+        await made.check(job.id)
+
+
+@pytest.mark.parametrize(("batch", "at_once"), [(1, 1), (4, 1), (4, 3)])
+async def test_a_frame_on_which_a_host_always_fails_fails_alone_at_the_end_of_a_job_as_well(
+    tmp_path: Path, monkeypatch: MonkeyPatch, batch: int, at_once: int
+) -> None:
+    """Nobody else is asked for any more, so a frame that is done is asked for again."""
+
+    async def breaks_on_it(predictor: FakePredictor, frames: Sequence[Frame]) -> None:
+        if {frame.id for frame in frames} & names(19):
+            raise Unavailable("The host failed on its side (HTTP 500).")
+
+    limits, options = Limits(max_batch=batch, max_concurrency=at_once), replace(OPTIONS, patience_s=0.3)
+    async with world(tmp_path, monkeypatch, frames=20, behave=breaks_on_it, limits=limits, options=options) as made:
+        job = await made.run()
+        assert (job.state, job.frames_done, job.error) == (JobState.SUCCEEDED, 19, None)
+        assert await failed(made, job) == {19: "unavailable"}
+        await made.check(job.id)
+        await made.jobs.retry(job.id)  # alone, with nothing else left to do
+        job = await made.jobs.run(job.id)
+        assert (job.state, job.frames_failed) == (JobState.SUCCEEDED, 1)
+
+
+async def test_a_host_that_comes_back_when_patience_ends_loses_no_frame(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def away(predictor: FakePredictor, frames: Sequence[Frame]) -> None:
+        nonlocal asked
+        if frames[0].id in names(9):
+            asked += 1
+            if asked == 1:
+                raise Unavailable("The host cannot be reached.")
+
+    limits, options = Limits(max_batch=1, max_concurrency=1), replace(OPTIONS, patience_s=0)
+    async with world(tmp_path, monkeypatch, frames=10, behave=away, limits=limits, options=options) as made:
+        job = await made.run()
+        assert (job.state, job.frames_done, asked) == (JobState.SUCCEEDED, 10, 2)
+
+
+async def test_a_host_that_takes_too_long_is_asked_again_and_several_frames_one_by_one(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    late: dict[str, int] = {}
+
+    async def gives_up(predictor: FakePredictor, frames: Sequence[Frame]) -> None:
+        if len(frames) > 1:
+            raise GatewayTimeout("The host took too long (HTTP 504).")
+        name = frames[0].id
+        late[name] = late.get(name, 0) + 1
+        if late[name] == 1:
+            raise GatewayTimeout("The host took too long (HTTP 408).", retry_after=0.05)
+
+    limits = Limits(max_batch=4, max_concurrency=1)
+    async with world(tmp_path, monkeypatch, frames=8, behave=gives_up, limits=limits) as made:
+        job = await made.run()
+        assert (job.state, job.frames_done, job.frames_failed) == (JobState.SUCCEEDED, 8, 0)
+        assert set(late.values()) == {2}
         await made.check(job.id)
 
 

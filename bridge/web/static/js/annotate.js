@@ -80,15 +80,10 @@ function frames() {
 
 const SOURCES = { manual: "by people", automatic: "by models", imported: "imported" };
 
-// Of what lies outside of the region nothing goes, and how much that is nobody has counted.
-function upTo() {
-  return region ? "Up to " : "";
-}
-
 function goes(counts) {
   const all = Object.entries(counts).filter((entry) => entry[1]);
   if (!all.length) return "Nothing goes: there is none.";
-  return `${upTo()}${all.map(([source, count]) => `${number(count)} ${SOURCES[source]}`).join(", ")} go, frame by frame.`;
+  return `${all.map(([source, count]) => `${number(count)} ${SOURCES[source]}`).join(", ")} go, frame by frame.`;
 }
 
 function showCleaned() {
@@ -98,7 +93,7 @@ function showCleaned() {
 async function countCleaned() {
   if (!model) return;
   try {
-    cleanable = await get(`/v1/tasks/${task.id}/cleanable?${new URLSearchParams({ model_id: model.id, ...frames() })}`);
+    cleanable = await get(`/v1/tasks/${task.id}/cleanable?${new URLSearchParams({ model_id: model.id, ...frames(), ...(region && { roi: JSON.stringify({ ...region, unit: "fraction" }) }) })}`);
   } catch (error) {
     $("#frames-selected").textContent = error.message;
     return;
@@ -111,7 +106,7 @@ async function countCleaned() {
 
 const regionDialog = $("#region") && new RegionDialog(`/v1/tasks/${task.id}/frames/0/image?width=1600`, (value) => {
   region = value;
-  if (cleanable) showCleaned();
+  countCleaned();
   $("#clear-region").hidden = !value;
   $("#region-text").textContent = value ? `From ${percentOf(value.x)} and ${percentOf(value.y)}, ${percentOf(value.width)} wide and ${percentOf(value.height)} high.` : "The whole frame is looked at.";
   forgetPreview();
@@ -223,7 +218,7 @@ if ($("#model")) {
   $("#annotate").addEventListener("click", async () => {
     const wanted = spec();
     const people = wanted.clean === "all" ? cleanable?.all.manual ?? 0 : 0;
-    if (people && !(await confirm("Replace what people made?", `${upTo()}${many(people, "shape")} that people made go as well, frame by frame. Undoing the job brings them back.`, { yes: "Replace everything", danger: true }))) return;
+    if (people && !(await confirm("Replace what people made?", `${many(people, "shape")} that people made go as well, frame by frame. Undoing the job brings them back.`, { yes: "Replace everything", danger: true }))) return;
     busy($("#annotate"), () =>
       attempt(async () => {
         const job = await post("/v1/jobs", wanted);

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -69,6 +71,23 @@ async def test_what_would_be_cleaned_is_what_is_cleaned(api: Api) -> None:
     assert (some["frames"], sum(some["all"].values())) == (1, len(frame["shapes"]))
     await api.error("GET", at + "&start=2&stop=1", 400, "invalid_request")
     await api.error("GET", f"/v1/tasks/{task['id']}/cleanable?model_id=99", 404, "not_found")
+
+
+@pytest.mark.parametrize("clean", ["model", "automatic", "all"])
+async def test_with_a_region_what_would_be_cleaned_is_what_is_cleaned(api: Api, clean: str) -> None:
+    task, job = await annotated(api)
+    roi = {"x": 0, "y": 0, "width": 0.5, "height": 0.5, "unit": "fraction"}
+    model = job["spec"]["model_id"]
+    found = await api.call(
+        "GET", f"/v1/tasks/{task['id']}/cleanable?model_id={model}&start=1&roi={quote(json.dumps(roi))}"
+    )
+    before = (await api.call("GET", f"/v1/tasks/{task['id']}/statistics"))["shapes"]
+    later = await api.job(task["id"], model, clean=clean, roi=roi, frames={"start": 1})
+    later = await api.ended(later["id"])
+    after = (await api.call("GET", f"/v1/tasks/{task['id']}/statistics"))["shapes"]
+    assert found["frames"] == 3
+    assert sum(found[clean].values()) == before + later["shapes_created"] - after
+    assert 0 < sum(found[clean].values()) < before
 
 
 async def test_a_frame_before_a_job_is_as_undoing_leaves_it(api: Api) -> None:
