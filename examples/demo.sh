@@ -19,11 +19,12 @@ run hubbridge annotate examples/street/images --model street --labels examples/l
 
 cat <<TEXT
 
-Look at $out/previews/overview.jpg. Three commands to try next:
+Look at $out/previews/overview.jpg. To try next:
 
   . .venv/bin/activate && export HUBBRIDGE_STORAGE__DATA_DIR=$out/data
+  hubbridge serve                                       # the same in the browser; Ctrl-C ends it
+  hubbridge task export images --format yolo --images --out street.zip
   hubbridge job undo 1                                  # take back what the job wrote
-  hubbridge task show images                            # what is in the task
   hubbridge annotate YOUR_IMAGES --model https://huggingface.co/onnx-community/rtdetr_r50vd --out annotations.json
 
 The last one needs the internet; a model without ONNX files also needs: pip install -e '.[transformers]'
