@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import filelock
+
 from adapters.base import Context, ModelCard, Predictor
 from adapters.errors import MustDownload, Unavailable
 from adapters.onnx_file import OnnxFile
@@ -82,13 +84,15 @@ async def _present(pinned: HttpsFile, context: Context) -> Path:
 async def _pin(reference: HttpsFile, context: Context) -> HttpsFile:
     """The reference with the digests of what its host has now; the files are kept for ``_present``."""
     folder = context.cache_dir / "https" / ("unpinned-" + hashlib.sha256(reference.url.encode()).hexdigest()[:32])
-    digests = await _fetch(reference, folder, context)
-    pinned = replace(reference, sha256=digests[0], bin_sha256="".join(digests[1:]))
-    kept = context.cache_dir / "https" / hashlib.sha256(pinned.canonical.encode()).hexdigest()[:32]
-    if await asyncio.to_thread(kept.exists):
-        await asyncio.to_thread(_remove, folder, [name for name, _, _ in _parts(reference)])
-    else:
-        await asyncio.to_thread(folder.rename, kept)
+    await asyncio.to_thread(folder.parent.mkdir, parents=True, exist_ok=True)
+    async with filelock.AsyncFileLock(f"{folder}.lock"):  # others who pin it would find the folder renamed
+        digests = await _fetch(reference, folder, context)
+        pinned = replace(reference, sha256=digests[0], bin_sha256="".join(digests[1:]))
+        kept = context.cache_dir / "https" / hashlib.sha256(pinned.canonical.encode()).hexdigest()[:32]
+        if await asyncio.to_thread(kept.exists):
+            await asyncio.to_thread(_remove, folder, [name for name, _, _ in _parts(reference)])
+        else:
+            await asyncio.to_thread(folder.rename, kept)
     return pinned
 
 

@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.owner import is_dead, owner_here
+from bridge.settings_sections import ImagesSettings
 from bridge.sources.archive import ARCHIVE_SUFFIX
 from bridge.sources.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from bridge.sources.names import printable
@@ -32,6 +33,7 @@ MAX_PART_BYTES = 200  # of one name in a path: file systems take 255
 MAX_DEPTH = 8
 
 RAW_TYPES = ("image/*", "video/*", "application/zip", "application/octet-stream")
+IMAGE_TYPES = ("image/*", "application/octet-stream")
 FILE_TYPES = ("application/json", "application/xml", "text/xml", "application/zip", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 # What reading a body raises where the client goes away, or sends something else than it declared.
@@ -244,27 +246,27 @@ async def _stream(source: _Source, upload: Upload, path: Path) -> None:
             await asyncio.to_thread(file.write, chunk)
 
 
-async def receive_one(request: web.Request, limit: int, field_name: str, raw: tuple[str, ...]) -> bytes:
-    """One small file in memory: the body itself, or the form's part ``field_name``. Raises as ``receive``."""
-    media = check_content_type(request, (MULTIPART, *raw))
+async def receive_image(request: web.Request, images: ImagesSettings) -> bytes:
+    """One image file in memory: the body itself, or the form's part ``image``. Raises as ``receive``."""
+    media = check_content_type(request, (MULTIPART, *IMAGE_TYPES))
     try:
         source: _Source = _Body(request)
         if media == MULTIPART:
             form = await request.multipart()
             found = None
             async for part in form:
-                if isinstance(part, BodyPartReader) and part.name == field_name:
+                if isinstance(part, BodyPartReader) and part.name == "image":
                     found = part
                     break
             if found is None:
-                raise InvalidRequest(f"The form has no part {field_name!r}.", hint=f"Send the file as {field_name!r}.")
+                raise InvalidRequest("The form has no part 'image'.", hint="Send the file as 'image'.")
             source = _Part(found)
         data = bytearray()
         while chunk := await source.chunk():
             data += chunk
-            if len(data) > limit:
+            if len(data) > images.max_file_mb * 2**20:
                 raise TooLarge(
-                    f"The file is larger than {limit // 2**20} MB.", hint="[images] max_file_mb allows more."
+                    f"The file is larger than {images.max_file_mb} MB.", hint="[images] max_file_mb allows more."
                 )
     except CUT as error:
         raise _cut_off() from error

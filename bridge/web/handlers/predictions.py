@@ -19,7 +19,7 @@ from bridge.web.annotation_answers import PredictedShape, PredictionAnswer, Rle
 from bridge.web.profile_bodies import ProfilePredictQuery
 from bridge.web.requests import PredictQuery
 from bridge.web.route import Call, Nothing
-from bridge.web.uploads import receive_one
+from bridge.web.uploads import receive_image
 from bridge.words import words_of
 
 _AnyCall = Call[PredictQuery, Nothing] | Call[ProfilePredictQuery, Nothing]
@@ -50,9 +50,8 @@ async def _look(
     call: _AnyCall, model: Model, threshold: float, prompts: Mapping[str, Sequence[str]]
 ) -> tuple[Frame, Detections]:
     """The image that was sent, and what the model finds on the part of it that is asked about."""
-    query, settings = call.query, call.service.settings
-    raw = ("image/*", "application/octet-stream")
-    data = await receive_one(call.request, settings.images.max_file_mb * 2**20, "image", raw)
+    query = call.query
+    data = await receive_image(call.request, call.service.settings.images)
     options = PredictOptions(threshold, {k: tuple(v) for k, v in prompts.items()}, query.max_detections)
     try:
         frame = await asyncio.to_thread(Frame.from_bytes, "the image", data)

@@ -15,15 +15,14 @@ from bridge.masks import mask_from_crop, mask_to_polygons
 from bridge.web.annotation_answers import Rle, SegmentAnswer
 from bridge.web.requests import SegmentQuery
 from bridge.web.route import Call, Nothing
-from bridge.web.uploads import receive_one
+from bridge.web.uploads import receive_image
 
 
 async def segment(call: Call[SegmentQuery, Nothing]) -> SegmentAnswer:
-    query, settings = call.query, call.service.settings
+    query = call.query
     model = await call.service.registry.get(call.ids["model_id"])
     prompt = _prompt(query)
-    raw = ("image/*", "application/octet-stream")
-    data = await receive_one(call.request, settings.images.max_file_mb * 2**20, "image", raw)
+    data = await receive_image(call.request, call.service.settings.images)
     try:
         frame = await asyncio.to_thread(Frame.from_bytes, "the image", data)
     except PredictorError as error:

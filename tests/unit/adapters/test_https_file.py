@@ -234,6 +234,15 @@ async def test_a_file_that_nobody_pinned_is_pinned_by_the_first_download(tmp_pat
             await HttpsFiles().open(card, replace(context, cache_dir=tmp_path / "elsewhere"))
 
 
+async def test_several_that_pin_one_file_at_once_keep_it_once(tmp_path: Path) -> None:
+    content = models.write_yolo(tmp_path / "street.onnx").read_bytes()
+    with FileServer({"/street.onnx": Served(content)}) as server:
+        context = Context(tmp_path / "cache", http=HERE)
+        reference = HttpsFile(f"{server.url}/street.onnx", "")
+        cards = await asyncio.gather(*(HttpsFiles().resolve(reference, context) for _ in range(4)))
+    assert {card.reference for card in cards} == {f"{reference.url}#sha256={hashlib.sha256(content).hexdigest()}"}
+
+
 async def test_what_the_file_does_not_say_stands_in_the_address(tmp_path: Path) -> None:
     content = models.write_yolo(tmp_path / "bare.onnx", metadata=False).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
