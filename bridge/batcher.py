@@ -23,12 +23,14 @@ from adapters.errors import (
     Unsupported,
 )
 from adapters.frame import Frame
-from bridge.errors import Overloaded
+from bridge.caller import caller
+from bridge.errors import Overloaded, TooManyRequests
 from bridge.lent import LentPredictor
 from bridge.turns import Turns
 
 LINGER_S = 0.003  # how long a batch that could be larger waits for others
-MAX_WAITING = 64  # callers of one model who are not served yet
+MAX_WAITING = 256  # predictions of one model that are not served yet
+CLIENT_WAITING = 64  # those of one client among them
 
 # What every frame of the batch would meet as well: asking for each alone would not help.
 _FOR_ALL = (AccessDenied, ModelNotFound, Unsupported, Transient)
@@ -39,6 +41,8 @@ class _Ask:
     frame: Frame
     options: PredictOptions
     since: float
+    client: str
+    turn: int
     answer: asyncio.Future[Detections]
 
 
@@ -50,21 +54,31 @@ class Batcher:
         self._waiting: deque[_Ask] = deque()
         self._servers: set[asyncio.Task[None]] = set()
         self._idle_servers = 0  # wait for a turn
+        self._turn = 0  # of the latest that was served
         self._inside = 0  # callers, waiting or being served
         self._arrived = asyncio.Event()
 
     async def predict(self, frame: Frame, options: PredictOptions) -> Detections:
         """The frame's own result. Raises PredictorError, among them PredictTimeout.
 
-        Raises Overloaded where too many wait already, or where no turn came within ``limits.timeout_s``.
+        Raises TooManyRequests where too many of the caller wait already; Overloaded where too many of all do, or where
+        no turn came within ``limits.timeout_s``.
         """
         if len(self._waiting) >= MAX_WAITING:
             raise Overloaded(
                 f"{MAX_WAITING} predictions of this model are waiting already.",
                 hint="Try again in a moment, or annotate many images as a job.",
             )
+        client = caller.get()
+        own = [ask.turn for ask in self._waiting if ask.client == client]
+        if len(own) >= CLIENT_WAITING:
+            raise TooManyRequests(
+                f"{CLIENT_WAITING} predictions of yours are waiting for this model already.",
+                hint="Try again in a moment, or annotate many images as a job.",
+            )
         loop = asyncio.get_running_loop()
-        ask = _Ask(frame, options, loop.time(), loop.create_future())
+        turn = max(self._turn, own[-1] + 1) if own else self._turn
+        ask = _Ask(frame, options, loop.time(), client, turn, loop.create_future())
         self._waiting.append(ask)
         self._inside += 1
         self._arrived.set()
@@ -145,16 +159,21 @@ class Batcher:
                 return
 
     def _next_batch(self) -> list[_Ask]:
-        """Those who came first and ask for the same things; thresholds may differ."""
+        """Those whose turn it is and who ask for the same things; thresholds may differ.
+
+        Clients take turns: who has many frames waiting waits behind the next one of everybody else.
+        """
         batch: list[_Ask] = []
         others: deque[_Ask] = deque()
-        while self._waiting and len(batch) < self._most:
-            ask = self._waiting.popleft()
+        for ask in sorted(self._waiting, key=lambda ask: ask.turn):
             if ask.answer.done():
                 continue
             same = not batch or ask.options.prompts == batch[0].options.prompts
-            (batch if same else others).append(ask)
-        self._waiting.extendleft(reversed(others))
+            (batch if same and len(batch) < self._most else others).append(ask)
+        self._waiting.clear()
+        self._waiting.extend(others)
+        if batch:
+            self._turn = batch[-1].turn
         if len(self._waiting) > self._idle_servers * self._most:
             self._start()
         return batch

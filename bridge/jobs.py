@@ -129,6 +129,11 @@ class Jobs:
         async with self.store.read() as connection:
             return await rows.list_jobs(connection, task_id=task_id, state=state, after=after, before=before, most=most)
 
+    async def queued(self) -> set[int]:
+        """The ids of the jobs that are queued."""
+        async with self.store.read() as connection:
+            return await rows.queued_jobs(connection)
+
     async def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""
         async with self.store.read() as connection:

@@ -185,6 +185,9 @@ class JobsSettings(Section):
     commit_ms: Positive = Field(
         default=200, description="Results wait no longer than this to be stored, in milliseconds."
     )
+    queued_per_client: Positive = Field(
+        default=100, description="Queued jobs of one client of the server (a token, or an address without one)."
+    )
 
 
 class ImagesSettings(Section):
@@ -230,6 +233,11 @@ class ServerSettings(Section):
         default=(),
         description="Addresses or networks of proxies whose X-Forwarded-For is believed (in the environment: by "
         "commas).",
+    )
+    requests_per_client: Positive = Field(
+        default=200,
+        description="Requests of one client (a token, or an address without one) at work at the same time; more hear "
+        "429. The server takes 400 of all clients.",
     )
     jobs_at_once: Positive = Field(default=1, description="Annotation jobs that run at the same time.")
     max_upload_mb: Positive = Field(default=2048, description="Larger uploads are refused, in MB.")

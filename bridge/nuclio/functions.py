@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from adapters.errors import PredictorError, PredictTimeout, RateLimited, Unavailable
-from bridge.errors import BridgeError, NotFound, Overloaded, from_predictor
+from bridge.errors import BridgeError, NotFound, Overloaded, TooManyRequests, from_predictor
 from bridge.nuclio.bodies import parse_body
 from bridge.nuclio.entries import Entry, check_entry
 from bridge.nuclio.function import Function, FunctionKind
@@ -128,7 +128,7 @@ def _may_pass(error: BridgeError | PredictorError) -> bool:
     source = error if isinstance(error, PredictorError) else error.__cause__
     if isinstance(source, PredictorError):
         return source.retryable
-    return isinstance(error, Overloaded)
+    return isinstance(error, Overloaded | TooManyRequests)
 
 
 def _pause_wanted(error: BridgeError | PredictorError) -> float | None:

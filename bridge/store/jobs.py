@@ -106,6 +106,11 @@ async def list_jobs(
     return [_job(row) for row in await connection.execute(query)]
 
 
+async def queued_jobs(connection: AsyncConnection) -> set[int]:
+    query = sa.select(jobs.c.id).where(jobs.c.state == str(JobState.QUEUED))
+    return set((await connection.execute(query)).scalars())
+
+
 async def count_jobs(connection: AsyncConnection) -> dict[JobState, int]:
     """How many jobs are in each state; states without one are left out."""
     rows = await connection.execute(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))

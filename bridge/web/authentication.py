@@ -23,7 +23,7 @@ from bridge.domain import ApiToken, Scope
 from bridge.errors import BridgeError, Forbidden, InvalidRequest, Unauthorized
 from bridge.settings import Settings
 from bridge.tokens import Tokens, csrf_token, digest
-from bridge.web.attempts import FailedAttempts
+from bridge.web.attempts import FailedAttempts, network_of
 from bridge.web.guard import SAFE_METHODS, check_origin, is_loopback
 from bridge.web.reading import FORM, read_form
 
@@ -181,6 +181,12 @@ class Authentication:
                 break
             client = given.strip()[:100]
         return client
+
+    def client_key(self, request: web.Request, principal: Principal) -> str:
+        """Whose share of the service a request takes: its token's, or that of its address."""
+        if principal.token_id is not None:
+            return f"token {principal.token_id}"
+        return network_of(self.client_of(request))
 
     def _is_proxy(self, client: str) -> bool:
         try:

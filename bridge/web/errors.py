@@ -69,7 +69,8 @@ ERROR_CODES: dict[str, str] = {
     "bad_frame": "The image cannot be read.",
     "must_be_downloaded": "What the model is stands in its file alone; registering it downloads it.",
     "unsupported_model": "The model is of a kind that Hubbridge does not run.",
-    "too_many_requests": "Too many wrong credentials; Retry-After says when to try again.",
+    "too_many_requests": "Too many wrong credentials, or requests or queued jobs of one client; Retry-After says when "
+    "to try again.",
     "rate_limited": "The model's host asks to slow down.",
     "overloaded": "Too much is waiting already; ask again later.",
     "database_unavailable": "The database did not answer.",

@@ -51,17 +51,20 @@ class FaceAccess:
             )
         return cls(auth, settings.user, settings.secret.get_secret_value(), _networks(settings))
 
-    async def authorize(self, request: web.Request) -> None:
-        """Let a call of the dashboard through. Raises Unauthorized, Forbidden or TooManyRequests."""
+    async def authorize(self, request: web.Request) -> str:
+        """Let a call of the dashboard through, and say whose share it takes.
+
+        Raises Unauthorized, Forbidden or TooManyRequests.
+        """
         header = request.headers.get("Authorization", "")
         if self.secret and header:
             client, credential = self.auth.client_of(request), digest("cvat" + header[:500])
             self.auth.attempts.check(client, credential)
             if self._is_ours(header):
                 self.auth.attempts.succeeded(credential)
-                return
+                return f"cvat {client}"
         try:
-            await self.auth.authorize(request, Scope.READ if request.method == "GET" else Scope.ANNOTATE)
+            principal = await self.auth.authorize(request, Scope.READ if request.method == "GET" else Scope.ANNOTATE)
         except Unauthorized as error:
             sent = "did not accept the user and password that CVAT sent" if header else "wants a user and a password"
             raise Unauthorized(
@@ -69,6 +72,7 @@ class FaceAccess:
                 hint="Put them into the NETRC file of CVAT's server and workers: "
                 f"machine HOST login {self.user} password SECRET.",
             ) from error
+        return self.auth.client_key(request, principal)
 
     def check_peer(self, request: web.Request) -> None:
         """Let a call to a port of a single model through. Raises Forbidden."""

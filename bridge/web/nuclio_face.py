@@ -18,6 +18,7 @@ from bridge.errors import BridgeError, InvalidRequest, NotFound, TooLarge, from_
 from bridge.nuclio.bodies import read_timeout
 from bridge.nuclio.functions import Functions
 from bridge.nuclio.reasons import reason_phrase
+from bridge.web.client_shares import ClientShares
 from bridge.web.errors import as_response
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_access import FaceAccess
@@ -43,6 +44,7 @@ class Face:
     functions: Functions
     metrics: Metrics
     access: FaceAccess
+    shares: ClientShares
     timeout_s: float = 120.0
     port: int = 0
     direct: dict[int, str] = field(default_factory=dict)
@@ -136,15 +138,19 @@ async def _read(request: web.Request, within_s: float) -> bytes:
 
 @web.middleware
 async def _only_cvat(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path != "/":  # where nothing is but an explanation
-        await request.app[FACE].access.authorize(request)
-    return await handler(request)
+    if request.path == "/":  # where nothing is but an explanation
+        return await handler(request)
+    face = request.app[FACE]
+    with face.shares.request(await face.access.authorize(request)):
+        return await handler(request)
 
 
 @web.middleware
 async def _only_peers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    request.app[FACE].access.check_peer(request)
-    return await handler(request)
+    face = request.app[FACE]
+    face.access.check_peer(request)
+    with face.shares.request(request.remote or ""):
+        return await handler(request)
 
 
 @web.middleware

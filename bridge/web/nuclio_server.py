@@ -16,6 +16,7 @@ from bridge.nuclio.loading import Loading
 from bridge.nuclio.table import make_functions
 from bridge.settings_sections import CvatSettings
 from bridge.web.attempts import FailedAttempts
+from bridge.web.client_shares import ClientShares
 from bridge.web.errors import add_headers
 from bridge.web.metrics import Metrics
 from bridge.web.nuclio_access import FaceAccess
@@ -44,6 +45,7 @@ async def nuclio_serving(service: App, metrics: Metrics, attempts: FailedAttempt
         make_functions(service, loading),
         metrics,
         await FaceAccess.of(service, host, attempts),
+        ClientShares(service.settings.server.requests_per_client),
         settings.timeout_seconds,
     )
     most = service.settings.images.max_file_mb * 2**20 * 4 // 3 + OVERHEAD_BYTES

@@ -19,6 +19,7 @@ from bridge.live_server import announce_server, keep_announced, withdraw_server
 from bridge.settings import Settings
 from bridge.web.authentication import Authentication
 from bridge.web.authorization import authorize
+from bridge.web.client_shares import ClientShares
 from bridge.web.dispatch import make_handler
 from bridge.web.errors import add_headers, answer_errors, answer_expect
 from bridge.web.label_studio_face import add_face, warm_up
@@ -64,7 +65,9 @@ def make_web_app(service: App) -> web.Application:
         middlewares=[answer_errors, slow.middleware, errors_as_pages, authorize], client_max_size=MAX_JSON_BYTES
     )
     auth = Authentication(service.tokens, service.settings)
-    app[STATE] = State(service, worker, metrics, auth, document=make_document())
+    settings = service.settings
+    shares = ClientShares(settings.server.requests_per_client, settings.jobs.queued_per_client)
+    app[STATE] = State(service, worker, metrics, auth, shares, document=make_document())
     app[SLOW] = slow
     app.on_response_prepare.append(add_headers)
     for route in ROUTES:

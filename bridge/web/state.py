@@ -10,6 +10,7 @@ from aiohttp import web
 
 from bridge.app import App
 from bridge.web.authentication import Authentication
+from bridge.web.client_shares import ClientShares
 from bridge.web.metrics import Metrics
 from bridge.web.sending import PixelRoom
 from bridge.worker import Worker
@@ -23,6 +24,7 @@ class State:
     worker: Worker
     metrics: Metrics
     auth: Authentication
+    shares: ClientShares
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     pixels: PixelRoom = field(default_factory=PixelRoom)
     document: dict[str, Any] = field(default_factory=dict)

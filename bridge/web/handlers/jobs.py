@@ -27,7 +27,9 @@ async def create_job(call: Call[Nothing, JobSpec]) -> JobAnswer:
     spec = call.body
     if "max_failure_rate" not in spec.model_fields_set:
         spec = spec.model_copy(update={"max_failure_rate": call.service.settings.jobs.max_failure_rate})
-    job = await call.service.jobs.create(spec)
+    async with call.state.shares.job(call.service.jobs.queued) as made:
+        job = await call.service.jobs.create(spec)
+        made.add(job.id)
     call.state.worker.wake()
     return JobAnswer.of(job)
 
@@ -37,7 +39,9 @@ async def preview_job(call: Call[PreviewQuery, JobSpec]) -> PreviewAnswer:
 
 
 async def apply_job(call: Call[Nothing, ApplySpec]) -> JobAnswer:
-    job = await call.service.jobs.apply(call.ids["job_id"], call.body)
+    async with call.state.shares.job(call.service.jobs.queued) as made:
+        job = await call.service.jobs.apply(call.ids["job_id"], call.body)
+        made.add(job.id)
     call.state.worker.wake()
     return JobAnswer.of(job)
 

@@ -15,7 +15,8 @@ from adapters.errors import AccessDenied, BadFrame, BadOutput, PredictorError, R
 from adapters.frame import Frame
 from bridge import batcher as module
 from bridge.batcher import Batcher
-from bridge.errors import Overloaded
+from bridge.caller import caller
+from bridge.errors import Overloaded, TooManyRequests
 from bridge.lent import LentPredictor
 from bridge.turns import Turns
 from tests.unit.bridge.world import CARD, Behave, FakePredictor, detections
@@ -233,3 +234,25 @@ async def test_who_gets_no_turn_in_time_is_turned_away_and_leaves_nothing_behind
     made.lent.card = patient
     assert (await made.ask(frame("next.png")))[0].labels
     assert made.predictor.asked == ["next.png"]
+
+
+async def test_clients_take_turns_and_one_alone_fills_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLIENT_WAITING", 10)
+    made = Made(batch=1)
+    made.go.clear()
+
+    async def ask(client: str, name: str) -> Detections:
+        caller.set(client)
+        return await made.batcher.predict(frame(name), OPTIONS)
+
+    greedy = [asyncio.create_task(ask("greedy", f"greedy {i}")) for i in range(10)]
+    await made.until_served(1)
+    greedy += [asyncio.create_task(ask("greedy", f"more {i}")) for i in range(3)]
+    modest = [asyncio.create_task(ask("modest", f"modest {i}")) for i in range(2)]
+    await asyncio.sleep(0.05)
+    made.go.set()
+    answers = await asyncio.gather(*greedy, *modest, return_exceptions=True)
+    assert [type(answer) for answer in answers if isinstance(answer, Exception)] == [TooManyRequests] * 2
+    order = made.predictor.asked
+    assert order[:5] == ["greedy 0", "modest 0", "greedy 1", "modest 1", "greedy 2"]
+    assert len(order) == 13
