@@ -18,6 +18,7 @@ from bridge.store import models as model_rows
 
 LOW_ROOM = 2 * 2**30  # bytes
 YOUNG_S = 3600.0  # files as young as this may be of an upload that is under way
+ABANDONED_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ async def _left_over(app: App, fix: bool) -> Finding:
         known, paths = await checks.task_ids(connection), await checks.frame_paths(connection)
     folder = app.settings.storage.folder / "tasks"
     found = await asyncio.to_thread(_orphans, folder, known, [Path(path) for _, path in paths])
+    found += await asyncio.to_thread(_abandoned, folder.with_name("incoming"))
     if not found:
         return Finding("files of nobody", well=True, message="none")
     size = await asyncio.to_thread(lambda: sum(_size(path) for path in found))
@@ -101,6 +103,12 @@ def _orphans(folder: Path, known: set[int], used: Sequence[Path]) -> list[Path]:
         uploads = [task] if task.name.isdecimal() and int(task.name) not in known else list(_folders(task))
         found += [each for each in uploads if each not in parents and time.time() - _youngest(each) > YOUNG_S]
     return found
+
+
+def _abandoned(incoming: Path) -> list[Path]:
+    """What is left of uploads. A start removes those of this machine; whether another one's container still lives,
+    nobody here can say, but no upload pauses for a day."""
+    return [each for each in _folders(incoming) if time.time() - _youngest(each) > ABANDONED_S]
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -138,3 +139,17 @@ async def test_a_damaged_database_is_named_with_what_to_do(app: App) -> None:
 async def test_little_room_is_said(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.doctor.shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**20})())
     assert "make room" in (await wrong(app))["disk"].message
+
+
+async def test_an_upload_to_another_machine_that_ended_in_the_middle_is_removed_after_a_day(app: App) -> None:
+    incoming = app.settings.storage.folder / "incoming"
+    old, young = (incoming / f"another-container~7~123~{name}" for name in ("old", "young"))
+    for folder, hours in ((old, 25), (young, 2)):
+        folder.mkdir(parents=True)
+        (folder / "000000.png").write_bytes(b"x")
+        for path in (folder / "000000.png", folder):
+            os.utime(path, (time.time() - 3600 * hours,) * 2)
+    assert str(old) in (await wrong(app))["files of nobody"].message
+    await wrong(app, fix=True)
+    assert [path.name for path in incoming.iterdir()] == [young.name]
+    assert await wrong(app) == {}
