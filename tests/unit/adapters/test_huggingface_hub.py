@@ -283,7 +283,7 @@ async def test_a_cancelled_download_stops_and_is_resumed(hub: HubServer, tmp_pat
     card = await resolve("street/detector", ctx)
     hub.faults.append(Fault("/cdn/", "cut", times=99))
     call = asyncio.create_task(HuggingFaceLocal().fetch(card, ctx))
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 120)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -100,7 +100,7 @@ def test_all_workers_of_a_measurement_run_at_once() -> None:
         this = threading.current_thread()
         if this is not threading.main_thread() and this not in been:
             been.add(this)
-            together.wait(timeout=20)
+            together.wait(timeout=120)
 
     assert module._speed(Pace(2, 1, 4), run) > 0
 

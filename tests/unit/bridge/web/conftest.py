@@ -101,7 +101,7 @@ def settings_for(folder: Path, **sections: dict[str, Any]) -> Settings:
     (folder / "shared").mkdir(exist_ok=True)
     given: dict[str, dict[str, Any]] = {
         "storage": {"data_dir": str(folder / "data")},
-        "models": {"offline": True},
+        "models": {"offline": True, "openvino": False},  # comparing engines takes seconds
         "server": {"port": 0, "server_folders": (str(folder / "shared"),)},
         "logging": {"level": "error"},
     }
