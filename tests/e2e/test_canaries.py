@@ -7,7 +7,9 @@ repeat the key in their error text; then all that was written or answered is sea
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -22,12 +24,13 @@ from urllib.parse import quote, quote_plus
 import pytest
 from aiohttp import web
 
-from tests import models
+from tests import architectures, models
 from tests.e2e.conftest import IMAGES
 from tests.e2e.server import ServerProcess
 from tests.hub import TOKEN, HubServer, Repository
+from tests.servers.certificate import certificate
 from tests.servers.cvat import USER, CvatServer, State, images_task, label
-from tests.servers.files import FileServer
+from tests.servers.files import FileServer, Served
 from tests.servers.hugging_face_inference import HuggingFaceInference
 from tests.servers.inference_server import InferenceServer
 from tests.servers.label_studio import LEGACY, PERSONAL, LabelStudioServer
@@ -110,6 +113,10 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     models.write_colour_classifier(tmp_path / "hub" / "paint.onnx")
     cvat = OpenCvat(State(images_task(42, 3, [label(i, name) for i, name in enumerate(models.LABELS, 11)])))
     cvat.state.tokens = {CVAT_TOKEN}
+    files = FileServer({"/paint.onnx": Served((tmp_path / "hub" / "paint.onnx").read_bytes())}, f"Bearer {FILES}")
+    files.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files.tls.load_cert_chain(*certificate(tmp_path))
+    architectures.write(architectures.sam, tmp_path / "hub" / "sam")
     with ExitStack() as stack:
         opened: dict[str, Any] = {
             "hub": HubServer({"street/detector": Repository(model, served="live", private=True)}),
@@ -118,7 +125,7 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
             "server": InferenceServer(models.LABELS, {"signs/1": "object-detection"}),
             "cvat": cvat,
             "studio": OpenStudio(),
-            "files": FileServer({}, key=f"Bearer {FILES}"),
+            "files": files,
             "nuclio": Nuclio({"f": Deployed(dict.fromkeys(models.LABELS, "rectangle"))}, f"me:{PASSWORD}"),
         }
         yield {name: stack.enter_context(host) for name, host in opened.items()}
@@ -128,8 +135,10 @@ STREET = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 </View>""".format("".join(f'<Label value="{name}"/>' for name in models.LABELS))
 
 
-def environment(hosts: dict[str, Any]) -> dict[str, str]:
+def environment(hosts: dict[str, Any], folder: Path) -> dict[str, str]:
     return {
+        "SSL_CERT_FILE": str(folder / "authority.pem"),
+        "HUBBRIDGE_SERVER__SERVER_FOLDERS": str(folder / "hub"),
         "HF_TOKEN": TOKEN,
         "ROBOFLOW_API_KEY": KEY,
         "HUBBRIDGE_HUGGINGFACE__ENDPOINT": hosts["hub"].url,
@@ -242,6 +251,40 @@ def drive_tools(recorder: Recorder, hosts: dict[str, Any]) -> set[str]:
     return {*studio.access, *(cvat.state.tokens - {CVAT_TOKEN})}
 
 
+def drive_file(recorder: Recorder, files: FileServer) -> None:
+    """A model file on the web that wants the key: fetched, run, and gone wrong in every way."""
+    ask, picture = recorder.ask, sorted(IMAGES.glob("*.jpg"))[0].read_bytes()
+    digest = hashlib.sha256(files.files["/paint.onnx"].content).hexdigest()
+    address = f"{files.url}/paint.onnx#sha256="
+    for fault in (*TOOL_FAULTS, "cut", "garbage"):
+        files.fail(fault)
+        ask("POST", "/v1/models", {"reference": address + digest})
+        assert recorder.statuses[-1] >= 400, recorder.answers[-1]
+    files.faults = []
+    ask("POST", "/v1/models", {"reference": address + "0" * 64})
+    assert recorder.statuses[-1] >= 400, recorder.answers[-1]
+    added = ask("POST", "/v1/models", {"reference": address + digest, "name": "web-paint"})
+    assert recorder.statuses[-1] == 201, recorder.answers[-1]
+    assert len(files.seen) >= 7
+    assert {each.headers["Authorization"] for each in files.seen} == {f"Bearer {FILES}"}
+    ask("POST", f"/v1/models/{added['id']}/predict", picture, "image/jpeg")
+    assert recorder.statuses[-1] == 200, recorder.answers[-1]
+
+
+def drive_clicks(recorder: Recorder, folder: Path, picture: bytes) -> None:
+    """SAM, asked by clicks and boxes, rightly and wrongly."""
+    ask = recorder.ask
+    added = ask("POST", "/v1/models", {"reference": str(folder), "name": "clicks"})
+    assert recorder.statuses[-1] == 201, recorder.answers[-1]
+    path = f"/v1/models/{added['id']}/segment"
+    for query in ("positive=[[5,5]]", "box=[5,5,60,60]"):
+        ask("POST", f"{path}?{query}", picture, "image/jpeg")
+        assert recorder.statuses[-1] == 200, recorder.answers[-1]
+    for query, content in (("", picture), ("positive=[[5,5]]", b"no picture")):
+        ask("POST", f"{path}?{query}", content, "image/jpeg")
+        assert recorder.statuses[-1] in (400, 422), recorder.answers[-1]
+
+
 def drive_rest(recorder: Recorder, server: ServerProcess, hosts: dict[str, Any], folder: Path) -> list[bytes]:
     """Profiles, clicks, cascades with a hosted detector, and files on the web. What commands said."""
     ask, files = recorder.ask, hosts["files"]
@@ -255,12 +298,14 @@ def drive_rest(recorder: Recorder, server: ServerProcess, hosts: dict[str, Any],
     quoted = quote(FILES, safe="")
     paint = f"paint={folder / 'hub' / 'paint.onnx'}"
     said = [command(server, "model", "cascade", "painted", "--detector", "nuclio", "--classifier", paint)]
-    # Refused, or answered by a host that does not speak TLS; fetching with a key is tested in test_https_file.py.
-    for start in (f"http://127.0.0.1:{files.port}", f"https://127.0.0.1:{files.port}", f"https://x:{quoted}@files.lan"):
+    # Refused, or without the file, or with another one than is pinned.
+    for start in (f"http://127.0.0.1:{files.port}", files.url, f"https://x:{quoted}@files.lan"):
         pasted = f"{start}/m.onnx?token={quoted}#sha256=unknown"
         said.append(command(server, "--debug", "model", "add", pasted))
         ask("POST", "/v1/models/understand", {"reference": pasted})
         ask("POST", "/v1/models", {"reference": pasted})
+    drive_file(recorder, files)
+    drive_clicks(recorder, folder / "hub" / "sam", picture)
     cascade = next(each["id"] for each in ask("GET", "/v1/models")["models"] if each["name"] == "painted")
     for fault in (None, *TOOL_FAULTS):
         if fault is not None:
@@ -278,7 +323,7 @@ def drive_rest(recorder: Recorder, server: ServerProcess, hosts: dict[str, Any],
 
 
 def test_no_planted_key_stands_in_anything_that_was_written_or_answered(tmp_path: Path, hosts: dict[str, Any]) -> None:
-    server = ServerProcess(tmp_path, environment=environment(hosts))
+    server = ServerProcess(tmp_path, environment=environment(hosts, tmp_path))
     made = command(server, "token", "create", "canary", "--scope", "admin", "--json")
     token = json.loads(made)["text"]
     with server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ssl
 import threading
 import time
 import zlib
@@ -68,10 +69,11 @@ def things(data: bytes, labels: int, floor: float = 0.0, most: int = 8) -> list[
 class Loopback:
     """A context manager: inside it, ``url`` answers. ``key`` is the one that is let in; None lets everybody in.
 
-    ``stolen`` holds what reached the second host that a redirect leads to.
+    ``tls`` is what it speaks TLS with. ``stolen`` holds what reached the second host that a redirect leads to.
     """
 
     key: str | None = None
+    tls: ssl.SSLContext | None = None
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -88,7 +90,7 @@ class Loopback:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def connections(self) -> int:
@@ -116,7 +118,7 @@ class Loopback:
         app.router.add_route("*", "/{rest:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port)  # 0: any that is free
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls)  # 0: any that is free
         await site.start()
         self.port = runner.addresses[0][1]
         ready.set()

@@ -23,6 +23,7 @@ from bridge.domain import Scope
 from bridge.job_spec import JobSpec
 from bridge.store import Store
 from bridge.store import models as model_rows
+from bridge.store.label_studio import KIND
 from bridge.store.tables import frames, jobs, shapes, tasks
 from bridge.web.authentication import NOBODY, current_principal
 from bridge.web.pages.static import static_files
@@ -345,7 +346,7 @@ async def test_a_model_that_is_asked_by_hand_is_offered_for_no_task(api: Api) ->
     assert [a["value"] for tag, a in offered.found if tag == "option" and a.get("value") == str(sam.id)] == []
 
 
-async def test_tracks_are_offered_where_shapes_are_kept_here_and_first_for_videos(api: Api) -> None:
+async def test_tracks_are_offered_where_they_can_be_kept_and_first_for_videos(api: Api) -> None:
     ids = await filled(api)
     path, store = f"/tasks/{ids['task_id']}/annotate", api.server.state.service.store
 
@@ -365,4 +366,7 @@ async def test_tracks_are_offered_where_shapes_are_kept_here_and_first_for_video
     assert await place() == []
     async with store.write() as connection:
         await connection.execute(sa.update(tasks).values(remote_kind="cvat", remote_ref="x"))
-    assert await place() == ["nowhere"]
+    assert await place() == []
+    async with store.write() as connection:
+        await connection.execute(sa.update(tasks).values(remote_kind=KIND))
+    assert await place() == ["nowhere"]  # Label Studio has no tracks
