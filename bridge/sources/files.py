@@ -112,7 +112,8 @@ def collect(
     ``video`` says which frames of each video are taken, and which of all images, in their order. With ``within``, a
     file that links lead out of all those folders is rejected.
 
-    Blocks; call it in a thread. Raises InvalidRequest (a path is missing or no zip) and TooLarge.
+    Blocks; call it in a thread. Raises InvalidRequest (a path is missing or no zip, or no image is in the range) and
+    TooLarge.
     """
     bounds, wanted = limits or ImageLimits(), video or VideoRange()
     gathering = _Gathering(extract_to, bounds)
@@ -145,9 +146,18 @@ def collect(
 
 
 def _taken(candidates: Sequence[_Candidate], wanted: VideoRange) -> list[_Candidate]:
-    """All videos, and of the images, which are one sequence in the order given, those that are wanted."""
+    """All videos, and of the images, which are one sequence in the order given, those that are wanted.
+
+    Raises InvalidRequest where there are images and the range takes none.
+    """
     images = [place for place, each in enumerate(candidates) if each.path.suffix.lower() not in VIDEO_SUFFIXES]
-    left = set(images).difference(images[wanted.start : wanted.stop : wanted.step])
+    taken = images[wanted.start : wanted.stop : wanted.step]
+    if images and not taken:
+        raise InvalidRequest(
+            f"None of the given images is in the range; their number is {len(images)}.",
+            hint="They are numbered from 0 in their order, and the end of the range is not part of it.",
+        )
+    left = set(images).difference(taken)
     return [each for place, each in enumerate(candidates) if place not in left]
 
 

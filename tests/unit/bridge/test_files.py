@@ -48,7 +48,6 @@ def make_zip(path: Path, entries: dict[str, bytes]) -> Path:
         (VideoRange(step=3), [0, 3, 6, 9, 12]),
         (VideoRange(1, 8, 3), [1, 4, 7]),
         (VideoRange(11), [11, 12]),
-        (VideoRange(40), []),
     ],
 )
 def test_a_range_takes_images_in_their_order_across_all_that_was_given(
@@ -61,6 +60,8 @@ def test_a_range_takes_images_in_their_order_across_all_that_was_given(
     packed = make_zip(tmp_path / "more.zip", {"img11.jpg": encoded(), "img12.jpg": encoded()})
     found = collect([folder, packed], extract_to=tmp_path / "out", video=wanted)
     assert names(found) == [f"img{number}.jpg" for number in left]
+    with pytest.raises(InvalidRequest, match="is in the range; their number is 13"):
+        collect([folder, packed], extract_to=tmp_path / "out", video=VideoRange(13))
 
 
 def test_a_mixed_folder_gives_its_good_images_and_names_its_bad_ones(tmp_path: Path) -> None:
