@@ -116,8 +116,9 @@ async def pin(store: Store, spec: JobSpec, floor_score: float) -> Pinned:
     prompts = prompts_of(model.card, spec.prompts, spec.mapping, task.labels)
     pairs, learned = await _pairs(store, spec, replace(model, card=prompted(model.card, prompts)), task, prompts)
     if not sizes:
+        none = f"None of the {task.frame_count} frames of task {task.name} is selected."
         raise InvalidRequest(
-            f"None of the {task.frame_count} frames of task {task.name} is selected.",
+            none if task.frame_count else f"Task {task.name} has no frames.",
             hint="Add frames to the task, or select others.",
             code="no_frames",
         )

@@ -52,7 +52,7 @@ def read_panoptic(path: Path) -> Document:
     except Wrong as wrong:
         raise InvalidRequest(f"{name} {wrong}.", hint=_HINT) from wrong
     images: dict[str, FileShapes] = {}
-    for picture, content in wanted_files(path, _is_segments, _HINT):
+    for picture, content in wanted_files(path, _is_segments, _HINT, dotted=True):
         key = _key(picture, entries)
         if key is None:
             continue

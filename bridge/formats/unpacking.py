@@ -20,21 +20,25 @@ MAX_SINGLE_BYTES = 2**30  # of the one file that is wanted, which is read whole
 MAX_FILES = 2_000_000
 
 
-def wanted_files(path: Path, wanted: Callable[[str], bool], hint: str) -> Iterator[tuple[str, bytes]]:
+def wanted_files(
+    path: Path, wanted: Callable[[str], bool], hint: str, *, dotted: bool = False
+) -> Iterator[tuple[str, bytes]]:
     """Name (with forward slashes) and content of each file that is wanted, by name.
 
-    Hidden files and macOS' extra ones are passed over, and nothing is written anywhere. Raises InvalidRequest where
-    the path is neither a folder nor a readable zip, TooLarge where a file or their number is out of bounds.
+    dotted   also files whose own name begins with a dot, where each file is that of an image: an image may be so named
+
+    Other hidden files and macOS' extra ones are passed over, and nothing is written anywhere. Raises InvalidRequest
+    where the path is neither a folder nor a readable zip, TooLarge where a file or their number is out of bounds.
     """
     with _refusing(path.name, hint):
         if path.is_dir():
             for file in sorted(path.rglob("*")):
                 name = file.relative_to(path).as_posix()
-                if not _is_hidden(name) and wanted(name) and file.is_file():
+                if not _is_hidden(name, dotted) and wanted(name) and file.is_file():
                     yield name, _within_bounds(name, file.stat().st_size, file.read_bytes)
             return
         with open_bounded(path, MAX_FILES) as archive:
-            for info in _wanted_entries(archive, path.name, wanted):
+            for info in _wanted_entries(archive, path.name, wanted, dotted=dotted):
                 if not info.is_dir():
                     yield info.filename, _within_bounds(info.filename, info.file_size, partial(archive.read, info))
 
@@ -75,8 +79,10 @@ def _only(names: Sequence[str], where: str, suffix: str) -> str:
     raise InvalidRequest(f"{where} {found}.", hint=f"Give the one {suffix} file with the annotations.")
 
 
-def _wanted_entries(archive: zipfile.ZipFile, name: str, wanted: Callable[[str], bool]) -> list[zipfile.ZipInfo]:
-    entries = [i for i in archive.infolist() if not _is_hidden(i.filename) and wanted(i.filename)]
+def _wanted_entries(
+    archive: zipfile.ZipFile, name: str, wanted: Callable[[str], bool], *, dotted: bool = False
+) -> list[zipfile.ZipInfo]:
+    entries = [i for i in archive.infolist() if not _is_hidden(i.filename, dotted) and wanted(i.filename)]
     if any(i.compress_type not in METHODS for i in entries):
         raise NotImplementedError  # a method that asks for the memory that the file names
     if sum(i.file_size for i in entries) > MAX_TOTAL_BYTES:  # entries may share their bytes
@@ -103,9 +109,10 @@ def _refusing(name: str, hint: str) -> Iterator[None]:
         raise InvalidRequest(f"{name} cannot be read: {error.strerror or error}.", hint=hint) from error
 
 
-def _is_hidden(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+def _is_hidden(name: str, dotted: bool = False) -> bool:
+    path = PurePosixPath(name)
+    hidden = "__MACOSX" in path.parts or any(part.startswith(".") for part in path.parts[:-1])
+    return hidden or path.name.startswith("._" if dotted else ".")
 
 
 def _within_bounds(name: str, size: int, read: Callable[[], bytes]) -> bytes:

@@ -26,7 +26,7 @@ def read_voc(path: Path) -> Document:
     if path.is_file() and path.suffix.lower() == ".xml":
         files = [(path.name, path.read_bytes())]
     else:
-        files = list(wanted_files(path, _wanted, _HINT))
+        files = list(wanted_files(path, _wanted, _HINT, dotted=True))
     labels: dict[str, TaskLabel] = {}
     for name, body in files:
         if PurePosixPath(name).name == "labelmap.txt":

@@ -60,7 +60,7 @@ def _read(path: Path, shape: Callable[[_Line], Shape], *, poses: bool = False) -
         path = path.parent
     head: tuple[tuple[TaskLabel, ...], int] | None = None
     texts = []
-    for name, body in wanted_files(path, _wanted, _HINT):
+    for name, body in wanted_files(path, _wanted, _HINT, dotted=True):
         if PurePosixPath(name).name in _NAME_FILES:
             head = _head(text_of(body, name), name, poses=poses)
         else:

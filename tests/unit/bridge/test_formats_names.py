@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,30 @@ def test_frames_of_a_video_with_dots_in_its_name_stay_apart(tmp_path: Path, name
     found = trip(tmp_path / f"out{formats.find(name).suffix}", name, video_frames("cam.01"), shapes, CAR, PERSON)
     assert len({repr(each) for each in found}) == (1 if name in ("coco-panoptic", "yolo-seg") else 3)
     assert all(found)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("name", [name for name in formats.FORMATS if not name.startswith(("mot", "cvat-video"))])
+def test_an_image_whose_name_begins_with_a_dot_keeps_its_shapes(tmp_path: Path, name: str, zipped: bool) -> None:
+    """Tasks of CVAT and Label Studio may have some. What an operating system leaves in folders is passed over."""
+    frames = [StoredFrame(1, n, file, f"/{file}", 100, 80) for n, file in enumerate((".a.jpg", "b.jpg"))]
+    out = tmp_path / f"out{formats.find(name).suffix}"
+    labels, shapes = (CAR, PERSON), [[RECTANGLE, SKELETON]] * 2
+    write_file(name, out, labels, zip(frames, shapes, strict=True))
+    if out.is_dir() or out.suffix == ".zip":
+        folder = tmp_path / "unpacked"
+        if out.is_dir():
+            out.rename(folder)
+        else:
+            shutil.unpack_archive(out, folder)
+        for file in [each for each in folder.rglob("*") if each.is_file()]:
+            file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7 of macOS")
+            file.with_name(".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+        out = Path(shutil.make_archive(str(tmp_path / "again"), "zip", folder)) if zipped else folder
+    placed = formats.place(formats.fit_joints(formats.find(name).read(out), labels), frames)
+    assert placed.unknown_files == ()
+    assert placed.shapes.get(0)
+    assert len(placed.shapes[0]) == len(placed.shapes[1])
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
