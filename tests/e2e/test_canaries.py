@@ -113,7 +113,9 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     models.write_colour_classifier(tmp_path / "hub" / "paint.onnx")
     cvat = OpenCvat(State(images_task(42, 3, [label(i, name) for i, name in enumerate(models.LABELS, 11)])))
     cvat.state.tokens = {CVAT_TOKEN}
-    files = FileServer({"/paint.onnx": Served((tmp_path / "hub" / "paint.onnx").read_bytes())}, f"Bearer {FILES}")
+    files = FileServer(
+        {"/street.onnx": Served(models.write_yolo(tmp_path / "street.onnx").read_bytes())}, f"Bearer {FILES}"
+    )
     files.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     files.tls.load_cert_chain(*certificate(tmp_path))
     architectures.write(architectures.sam, tmp_path / "hub" / "sam")
@@ -254,8 +256,8 @@ def drive_tools(recorder: Recorder, hosts: dict[str, Any]) -> set[str]:
 def drive_file(recorder: Recorder, files: FileServer) -> None:
     """A model file on the web that wants the key: fetched, run, and gone wrong in every way."""
     ask, picture = recorder.ask, sorted(IMAGES.glob("*.jpg"))[0].read_bytes()
-    digest = hashlib.sha256(files.files["/paint.onnx"].content).hexdigest()
-    address = f"{files.url}/paint.onnx#sha256="
+    digest = hashlib.sha256(files.files["/street.onnx"].content).hexdigest()
+    address = f"{files.url}/street.onnx#sha256="
     for fault in (*TOOL_FAULTS, "cut", "garbage"):
         files.fail(fault)
         ask("POST", "/v1/models", {"reference": address + digest})
@@ -263,7 +265,7 @@ def drive_file(recorder: Recorder, files: FileServer) -> None:
     files.faults = []
     ask("POST", "/v1/models", {"reference": address + "0" * 64})
     assert recorder.statuses[-1] >= 400, recorder.answers[-1]
-    added = ask("POST", "/v1/models", {"reference": address + digest, "name": "web-paint"})
+    added = ask("POST", "/v1/models", {"reference": address + digest, "name": "web-street"})
     assert recorder.statuses[-1] == 201, recorder.answers[-1]
     assert len(files.seen) >= 7
     assert {each.headers["Authorization"] for each in files.seen} == {f"Bearer {FILES}"}
