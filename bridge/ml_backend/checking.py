@@ -184,7 +184,7 @@ class Check:
                     "note",
                     f"The project shows predictions of {project.model_version or 'no version'!r}; ours are called "
                     f"{version!r}, so their scores stay out of the Data Manager's score column.",
-                    f"Choose {version} in the project's settings under Annotation, Live Predictions.",
+                    f"Once it has predictions, choose {version} in Settings, Annotation, Prelabeling.",
                 )
             )
         return found
