@@ -127,6 +127,13 @@ def test_a_usual_graph_passes_and_is_tried_once(tmp_path: Path, monkeypatch: pyt
     try_loading(second)  # known by its content
 
 
+def test_the_memory_of_the_service_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_load, "MOST_BYTES", 2**29)
+    ours = np.ones(2**30, np.uint8)  # as of a service with models in memory
+    try_loading(write_colour_classifier(tmp_path / "usual.onnx"))
+    assert ours.all()
+
+
 def test_a_graph_that_does_not_load_is_left_to_those_who_say_why(tmp_path: Path) -> None:
     path = write_colour_classifier(tmp_path / "broken.onnx")
     path.write_bytes(path.read_bytes()[:-20])

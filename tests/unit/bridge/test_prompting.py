@@ -78,17 +78,18 @@ async def test_a_preview_asks_the_same(made: World) -> None:
 
 
 async def test_a_resumed_job_asks_what_it_asked_before(made: World) -> None:
-    failing = True
+    asleep, awake = asyncio.Event(), False
 
     async def behave(predictor: FakePredictor, frames: Sequence[Frame]) -> None:
-        if failing and frames[0].id > "00005":
+        if not awake and (asleep.is_set() or frames[0].id > "00005"):
+            asleep.set()
             raise Unavailable("The host sleeps.")
 
     made.jobs.options = replace(OPTIONS, patience_s=0)
     made.adapter.behave = behave
     job = await made.run(prompts={"car": "a red car"})
     assert job.state is JobState.FAILED
-    failing = False
+    awake = True
     await made.jobs.resume(job.id)
     job = await made.jobs.run(job.id)
     assert job.state is JobState.SUCCEEDED

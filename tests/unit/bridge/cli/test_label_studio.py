@@ -77,7 +77,7 @@ def test_check_finds_what_is_wrong_step_by_step(
     backend["state"] = "CO"
     found = check(url, "--model", "street", expect=0)
     assert any("score column" in text for text in found["note"])
-    version = next(text for text in found["note"] if "score column" in text).split("Choose ")[1].split(" ")[0]
+    version = next(text for text in found["note"] if "score column" in text).split("choose ")[1].split(" ")[0]
     project.model_version = version
     assert not any("score column" in text for text in check(url, "--model", "street", expect=0)["note"])
     studio.files.clear()

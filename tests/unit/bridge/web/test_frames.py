@@ -307,8 +307,13 @@ async def test_many_frames_come_page_by_page(api: Api) -> None:
 async def test_frames_of_a_video_are_uploaded_chosen_and_shown(api: Api) -> None:
     task = await api.task()
     body = make_video(api.folder / "made.mp4", frames=30).read_bytes()
-    answer = await api.upload(task["id"], {"clip.mp4": body, "a.png": picture(1)}, query="?start=5&stop=26&step=10")
-    assert answer == {"frame_count": 4, "added": 4, "rejected": [], "skipped": 0, "known": 0}
+    wanted = "?start=5&stop=26&step=10"
+    both = await api.upload(task["id"], {"clip.mp4": body, "a.png": picture(1)}, query=wanted, expect=400)
+    assert "None of the given images is in the range" in both["error"]["message"]
+    assert await names(api, task["id"]) == []
+    await api.upload(task["id"], {"a.png": picture(1)})
+    answer = await api.upload(task["id"], {"clip.mp4": body}, query=wanted)
+    assert answer == {"frame_count": 4, "added": 3, "rejected": [], "skipped": 0, "known": 0}
     assert await names(api, task["id"]) == ["a.png", "clip_000005", "clip_000015", "clip_000025"]
     tags = set()
     for number, shown in enumerate((5, 15, 25), 1):
