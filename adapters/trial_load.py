@@ -61,8 +61,9 @@ def _refusal(path: Path, what: str) -> Unsupported:
 
 
 def _files(path: Path) -> Sequence[Path]:
-    """The graph and what may hold its weights beside it."""
-    return [each for each in path.parent.iterdir() if each.name.startswith(path.stem) and each.is_file()]
+    """The graph and what may hold its weights beside it: as exporters name it, with a suffix or ``_data`` behind."""
+    names = (f"{path.stem}.", f"{path.name}_")
+    return [each for each in path.parent.iterdir() if each.name.startswith(names) and each.is_file()]
 
 
 def _digest(path: Path) -> str:

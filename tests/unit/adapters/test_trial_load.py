@@ -104,6 +104,13 @@ def test_a_small_graph_that_asks_for_huge_memory_is_refused(made: Callable[[], G
         try_loading(path)
 
 
+def test_models_of_like_names_beside_it_give_it_no_room(tmp_path: Path) -> None:
+    path = write(tmp_path / "hostile.onnx", constant_of_shape())
+    (tmp_path / "hostile2.onnx").write_bytes(bytes(200 * 2**20))
+    with pytest.raises(Unsupported, match=r"more than 1.0 GB"):
+        try_loading(path)
+
+
 def test_what_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_load, "MOST_S", 0.01)
     with pytest.raises(Unsupported, match="does not load and run within"):
